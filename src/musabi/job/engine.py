@@ -1,0 +1,76 @@
+"""What a trainer must offer so that the job core can plan for it and carry the plan out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from musabi.errors import ExitCode
+from musabi.job.events import Event
+from musabi.job.facts import Facts
+from musabi.job.model import Job
+from musabi.job.plan import Choice, ResumePoint, Schedule, Step
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a step failed, for a person, and the exit code of the verb that ran it."""
+
+    message: str
+    exit_code: ExitCode = ExitCode.TRAINER_FAILED
+
+
+class OutputParser(Protocol):
+    """Turns the output of one step into events. One is made for each step that runs."""
+
+    def feed(self, text: str) -> list[Event]:
+        """Take the next piece of the step's output (stdout and stderr together, any length)."""
+        ...
+
+
+class Engine(Protocol):
+    """One trainer. Planning methods are pure: values in, values out, no I/O."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def saves_on_stop(self) -> bool:
+        """Whether the trainer saves its state when it gets SIGTERM, and ends by itself."""
+        ...
+
+    def refuse(self, job: Job, facts: Facts) -> None:
+        """Raise a RequestError or MachineError for what this engine or its environment can't do."""
+        ...
+
+    def cache_steps(self, job: Job, facts: Facts) -> tuple[Step, ...]:
+        """Return the caching steps, each with `skip` set where its cache is fresh."""
+        ...
+
+    def train_step(self, job: Job, facts: Facts, schedule: Schedule, resume: ResumePoint | None) -> Step: ...
+
+    def convert_step(self, source: Path, target: Path, facts: Facts) -> Step:
+        """Return the step that writes `source` (native keys) to `target` with ComfyUI's keys."""
+        ...
+
+    def sample_step(self, job: Job, facts: Facts, lora: Path | None, folder: Path) -> Step:
+        """Return the step that renders the job's prompts into `folder`."""
+        ...
+
+    def choices(self, job: Job, facts: Facts, schedule: Schedule) -> Sequence[Choice]:
+        """Return what the engine chose by itself for this job on this machine, and why."""
+        ...
+
+    def warnings(self, job: Job, facts: Facts) -> Sequence[str]:
+        """Return what a person should know before the run starts, a sentence each."""
+        ...
+
+    def parser(self, step: Step) -> OutputParser: ...
+
+    def state_is_whole(self, folder: Path) -> bool:
+        """Tell whether a `-state` folder holds everything that a resume needs."""
+        ...
+
+    def explain(self, step: Step, exit_code: int, tail: str) -> Failure:
+        """Say in one or two plain sentences why a step failed, from the end of its output."""
+        ...

@@ -1,0 +1,128 @@
+"""Moves finished files out of the folder that a trainer writes into, under their final names.
+
+A trainer that writes its files in place would show pieces of them under their final names, and a kill
+would leave such a piece for good. So it writes into a hidden folder beside them, and whole files move.
+"""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from musabi.job.plan import Plan, Step
+from musabi.job.record import ProducedFile, RunRecord
+from musabi.job.renumber import Final, final_name, shift_metadata
+from musabi.job.tb_mirror import mirror
+from musabi.whole import is_whole_safetensors
+
+STATE_FILES = ("optimizer.bin", "scheduler.bin", "random_states_0.pkl")
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+RAW_LOGS = "logs"
+
+
+def staging_folder(output_dir: Path, output_name: str) -> Path:
+    """Return the folder that the trainer writes into: hidden, on the same disk as the output folder."""
+    return output_dir / f".{output_name}.writing"
+
+
+def clear_staging(step: Step) -> None:
+    """Remove what an earlier run left in the step's staging folder, and make it anew."""
+    if step.staging is not None:
+        shutil.rmtree(step.staging, ignore_errors=True)
+        step.staging.mkdir(parents=True)
+
+
+def harvest(step: Step, output_dir: Path, output_name: str, *, final: bool = False) -> list[ProducedFile]:
+    """Move what is whole to the output folder and return it, the oldest first.
+
+    Called every second while the trainer runs, and with `final` after it ended: then the staging folder
+    and what is not whole in it are removed.
+    """
+    staging = step.staging
+    if staging is None or not staging.is_dir():
+        return []
+    moved = []
+    for path in sorted((*staging.iterdir(), *staging.glob("sample/*")), key=_age):
+        place = final_name(path.relative_to(staging), output_name, step.epoch_offset, step.step_offset)
+        if place is None or not is_whole(path):
+            continue
+        if not _asked_for(step, place):
+            _remove(path)
+            continue
+        if place.kind == "checkpoint" and (step.epoch_offset or step.step_offset):
+            shift_metadata(path, step.epoch_offset, step.step_offset)
+        moved.append(_move(path, output_dir / place.path, place))
+    if step.logs is not None:
+        mirror(staging / RAW_LOGS, step.logs, step.epoch_offset, step.step_offset)
+    if final:
+        shutil.rmtree(staging, ignore_errors=True)
+    return moved
+
+
+def collect_left_behind(record: RunRecord) -> list[ProducedFile]:
+    """Move what is whole out of the staging folders of a run whose runner was killed."""
+    plan = TypeAdapter(Plan).validate_python(record.plan)
+    output_dir, output_name = Path(record.job["output_dir"]), str(record.job["output_name"])
+    return [file for step in plan.steps for file in harvest(step, output_dir, output_name, final=True)]
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a checkpoint, a picture or a state folder was written to its end."""
+    if path.is_dir():
+        return state_is_whole(path)
+    if path.suffix == ".png":
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - len(PNG_END)))
+            return file.read() == PNG_END
+    return is_whole_safetensors(path)
+
+
+def state_is_whole(folder: Path) -> bool:
+    """Tell whether a state folder of accelerate's `save_state` holds everything that a resume needs.
+
+    The files but the first are torch's zip archives, whose table of contents is written last.
+    """
+    return is_whole_safetensors(folder / "model.safetensors") and all(
+        zipfile.is_zipfile(folder / name) for name in STATE_FILES
+    )
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _asked_for(step: Step, place: Final) -> bool:
+    if place.epoch is None or place.kind == "sample":
+        return True
+    every = step.state_every if place.kind == "state" else step.checkpoint_every
+    return place.epoch % every == 0
+
+
+def _move(path: Path, target: Path, place: Final) -> ProducedFile:
+    """Move a file or folder into its place; a folder that stands there goes."""
+    parts = [part for part in path.rglob("*") if part.is_file()] if path.is_dir() else [path]
+    file = ProducedFile(
+        kind=place.kind,
+        path=target,
+        size=sum(part.stat().st_size for part in parts),
+        epoch=place.epoch,
+        step=place.step,
+        made=_age(path),
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        aside = path.with_name(f"{path.name}.replaced")
+        target.rename(aside)
+        path.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        path.replace(target)
+    return file
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

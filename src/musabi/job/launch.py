@@ -1,0 +1,88 @@
+"""Starting a run as a process of its own, and asking it to stop.
+
+The runner is forked, not started anew: the plan is already in memory, and a second interpreter
+would cost the trainer a third of a second before its first line.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from musabi.errors import RequestError
+from musabi.job.engine import Engine
+from musabi.job.record import RunFolder, RunRecord, RunState, newest_run, process_start
+from musabi.job.runner import Runner
+from musabi.whole import write_json
+
+
+def new_run_folder(runs: Path, output_name: str) -> RunFolder:
+    """Make the folder of a new run: the output name and the local time, never one that is there."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(1, 1000):
+        path = runs / (f"{output_name}-{stamp}" + (f"-{number}" if number > 1 else ""))
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return RunFolder(path)
+    raise RequestError(f"{runs} has too many runs of {output_name} in one second.")
+
+
+def start_detached(
+    folder: RunFolder, record: RunRecord, engine: Engine, after: Callable[[RunFolder], None] | None = None
+) -> int:
+    """Save the record and start its runner in a session of its own. Return the runner's pid.
+
+    `after` is called in the runner's process when the run has ended, well or not.
+    """
+    folder.save(record)
+    folder.log_file.touch()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _become_runner(folder, engine, after)
+    record.pid, record.pid_started = pid, process_start(pid)
+    return pid
+
+
+def ask_to_stop(folder: RunFolder, *, after_save: bool = False) -> None:
+    """Leave the request that the runner looks for."""
+    write_json(folder.stop_file, {"after_save": after_save, "asked": time.time()})
+
+
+def require_idle(runs: Path) -> None:
+    """Raise a RequestError where a run of this workspace is still going on."""
+    newest = newest_run(runs)
+    if newest is not None and newest.load().state in (RunState.PLANNED, RunState.RUNNING):
+        raise RequestError(
+            f"{newest.path.name} is still running. Watch it with: musabi logs -f. End it with: musabi stop."
+        )
+
+
+def _become_runner(folder: RunFolder, engine: Engine, after: Callable[[RunFolder], None] | None) -> None:
+    """Turn this forked process into the runner. Never returns."""
+    code = 1
+    try:
+        os.setsid()
+        _redirect(folder.log_file)
+        code = int(Runner(folder, engine).run())
+        if after is not None:
+            after(folder)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _redirect(log: Path) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(null, 0)
+    os.dup2(out, 1)
+    os.dup2(out, 2)

@@ -1,0 +1,78 @@
+"""What is wanted: one training job, typed and validated, free of any engine's terms."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+OptimizerName = Literal["prodigy", "adamw8bit", "adamw"]
+EngineName = Literal["musubi", "diffusers"]
+Precision = Literal["bf16", "fp16", "float"]
+
+
+def _plain_file_name(name: str) -> str:
+    if name != name.strip() or not name or name.startswith(".") or any(c in name for c in "/\\\0\n[]*?"):
+        raise ValueError("must be a plain file name without slashes, brackets, stars or a leading dot")
+    return name
+
+
+OutputName = Annotated[str, AfterValidator(_plain_file_name)]
+
+
+class Caching(BaseModel):
+    """How latents and text-encoder outputs are cached."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_latents: bool = True
+    run_text: bool = True
+    latent_device: str | None = None
+    text_device: str | None = None
+    latent_batch_size: int = Field(1, ge=1)
+    text_batch_size: int = Field(4, ge=1)
+    latent_workers: int = Field(1, ge=1)
+    text_workers: int = Field(1, ge=1)
+    latent_skip_existing: bool = True
+    text_skip_existing: bool = True
+    fp8_text_encoder: bool = True
+    disable_cudnn_backend: bool = True
+
+
+class Job(BaseModel):
+    """One LoRA to train. Lengths of schedules are in epochs, sizes in pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: EngineName = "musubi"
+    model: str = "z-image"
+    output_name: OutputName = "character_lora_v1"
+    output_dir: Path
+    logging_dir: Path
+    dataset_config: Path
+    sample_prompts: Path
+    dit: Path
+    vae: Path
+    text_encoder: Path
+
+    network_dim: int = Field(32, ge=1, le=1024)
+    network_alpha: float = Field(16, gt=0)
+    optimizer: OptimizerName = "prodigy"
+    learning_rate: float = Field(1e-4, gt=0)
+    prodigy_d_coef: float = Field(1.0, gt=0)
+    prodigy_safeguard_warmup: bool = True
+    max_train_epochs: int | None = Field(None, ge=1)
+    max_train_steps: int | None = Field(None, ge=1)
+    target_steps: int = Field(2500, ge=1)
+    save_every_n_epochs: int | None = Field(None, ge=1)
+    save_state_every_n_epochs: int | None = Field(None, ge=1)
+    sample_every_n_epochs: int | None = Field(None, ge=1)
+    keep_last_states: int = Field(2, ge=1)
+    save_precision: Precision = "bf16"
+    seed: int = Field(42, ge=0, lt=2**32)
+    blocks_to_swap: int | None = Field(None, ge=0)
+    allow_missing_captions: bool = False
+
+    caching: Caching = Caching()
+    extra_cache_args: tuple[str, ...] = ()
+    extra_train_args: tuple[str, ...] = ()
+    extra_sample_args: tuple[str, ...] = ()

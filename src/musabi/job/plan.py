@@ -1,0 +1,86 @@
+"""How a job is carried out: the steps, their command lines and the reason for each choice."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+StepName = Literal["cache-latents", "cache-text", "train", "convert", "sample"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that the planner chose, and why, in words for a person."""
+
+    setting: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The arithmetic of a run, over the whole run and never over the rest of it.
+
+    `steps_per_epoch` and `steps` count optimizer steps; `save_every`, `state_every` and
+    `sample_every` (None: never) are in epochs.
+    """
+
+    steps_per_epoch: int
+    epochs: int
+    steps: int
+    warmup_steps: int
+    save_every: int
+    state_every: int
+    sample_every: int | None
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A whole state to go on from: `epoch` epochs and `step` steps were done when it was saved."""
+
+    state: Path
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One subprocess of a plan.
+
+    `env` is added to the environment; `cwd` is where it runs. `discard` lists stale files that are
+    removed before it starts. `stamp` lists files, each with its text, that are written before it starts
+    and say what the files made by it were made from. A step with `skip` is not run, for that reason.
+    `staging` is a folder that the trainer writes into; the runner moves whole files from it to
+    the output folder and adds `epoch_offset` and `step_offset` to the numbers in their names. A trainer
+    that has one interval for checkpoints and states may write more than was asked for: of its epoch
+    files those are kept whose epoch is a multiple of `checkpoint_every` (states: `state_every`). `logs` is
+    the folder that the event files under staging/logs are copied to, with the offsets added to their steps.
+    """
+
+    name: StepName
+    title: str
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    discard: tuple[Path, ...] = ()
+    stamp: tuple[tuple[Path, str], ...] = ()
+    skip: str | None = None
+    total: int | None = None
+    staging: Path | None = None
+    logs: Path | None = None
+    output: tuple[Path, Path] | None = None
+    epoch_offset: int = 0
+    step_offset: int = 0
+    checkpoint_every: int = 1
+    state_every: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will be done, as values: printing it is the dry run."""
+
+    steps: tuple[Step, ...]
+    schedule: Schedule | None = None
+    choices: tuple[Choice, ...] = ()
+    warnings: tuple[str, ...] = ()
+    resume: ResumePoint | None = None
+    disk_bytes: int = 0

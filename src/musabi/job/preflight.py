@@ -1,0 +1,66 @@
+"""What must be in place before anything starts: weight files, folders that can be written to."""
+
+import os
+import re
+from pathlib import Path
+
+from musabi.errors import MachineError, RequestError
+from musabi.job.model import Job
+from musabi.whole import is_whole_safetensors
+
+_SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
+
+
+def shards(path: Path) -> list[Path]:
+    """Return all files that belong to `path`: itself, or every shard of the set that its name counts."""
+    match = _SHARD.fullmatch(path.name)
+    if match is None:
+        return [path]
+    count = int(match["count"])
+    return [
+        path.with_name(f"{match['stem']}-{n:05d}-of-{count:05d}.safetensors") for n in range(1, count + 1)
+    ]
+
+
+def require_weights(job: Job) -> None:
+    """Raise a RequestError where a weight file is missing or is not whole."""
+    named = (("DIT_PATH", job.dit), ("VAE_PATH", job.vae), ("TEXT_ENCODER_PATH", job.text_encoder))
+    for variable, path in named:
+        for shard in shards(path):
+            if not shard.is_file():
+                raise RequestError(
+                    f"The weight file {shard} is not there. "
+                    f"Fetch it with ./bootstrap.sh, or set {variable} to where it lies."
+                )
+            if shard.suffix == ".safetensors" and not is_whole_safetensors(shard):
+                raise RequestError(
+                    f"The weight file {shard} is cut off or is no safetensors file. "
+                    "Delete it and fetch it again with ./bootstrap.sh."
+                )
+
+
+def require_writable(folder: Path, variable: str) -> None:
+    """Make `folder` and prove that a file can be written in it.
+
+    Raises:
+        MachineError: it can't be made or written to.
+    """
+    proof = folder / f".musabi-write-test-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        proof.write_bytes(b"\0")
+        proof.unlink()
+    except OSError as problem:
+        raise MachineError(
+            f"Nothing can be written to {folder} ({problem.strerror}). "
+            f"Set {variable} to a folder on a disk that can be written to and has room."
+        ) from None
+
+
+def existing_outputs(job: Job) -> list[Path]:
+    """Return the files and folders in the output folder that a run of this name would replace."""
+    if not job.output_dir.is_dir():
+        return []
+    name = re.escape(job.output_name)
+    mine = re.compile(name + r"(?:-\d{6}|-step\d{8})?(?:\.safetensors|-state)")
+    return sorted(path for path in job.output_dir.iterdir() if mine.fullmatch(path.name))

@@ -1,0 +1,141 @@
+"""The run record: one JSON file a run, replaced atomically, that everything else reads."""
+
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from musabi.errors import RequestError
+from musabi.whole import read_json, write_json
+
+
+class RunState(StrEnum):
+    """Where a run stands. `interrupted` is worked out by readers: the runner is gone without a word."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+
+
+class StepOutcome(BaseModel):
+    """What came of one step. Times are Unix seconds."""
+
+    name: str
+    title: str
+    argv: list[str]
+    state: str = "waiting"
+    started: float | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    message: str | None = None
+
+
+class ProducedFile(BaseModel):
+    """One file (or state folder) that a run produced. `size` is in bytes."""
+
+    kind: str
+    path: Path
+    size: int
+    epoch: int | None = None
+    step: int | None = None
+    made: float
+
+
+class RunRecord(BaseModel):
+    """A run, as its folder's record.json holds it.
+
+    `lineage_started` is when the first of the runs that this one resumes was started (Unix seconds):
+    states older than that belong to something else.
+    """
+
+    id: str
+    state: RunState = RunState.PLANNED
+    created: float = Field(default_factory=time.time)
+    ended: float | None = None
+    exit_code: int | None = None
+    message: str | None = None
+    pid: int | None = None
+    pid_started: float | None = None
+    job: dict[str, Any]
+    plan: dict[str, Any]
+    versions: dict[str, str] = {}
+    dataset_fingerprint: str = ""
+    resumed_from: str | None = None
+    lineage_started: float = Field(default_factory=time.time)
+    start_step: int = 0
+    start_epoch: int = 0
+    steps: list[StepOutcome] = []
+    files: list[ProducedFile] = []
+
+
+class RunFolder:
+    """The folder of one run: record.json, events.jsonl, log.txt and, on request, stop.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record_file = path / "record.json"
+        self.events_file = path / "events.jsonl"
+        self.log_file = path / "log.txt"
+        self.stop_file = path / "stop.json"
+
+    def save(self, record: RunRecord) -> None:
+        """Replace the record on disk."""
+        write_json(self.record_file, record.model_dump(mode="json"))
+
+    def load(self) -> RunRecord:
+        """Return the record, with `interrupted` as its state where its runner is gone.
+
+        Raises:
+            RequestError: there is no record in this folder.
+        """
+        values = read_json(self.record_file)
+        if values is None:
+            raise RequestError(f"{self.path} holds no run. Name a folder under runs/ that has a record.json.")
+        record = RunRecord.model_validate(values)
+        if record.state in (RunState.PLANNED, RunState.RUNNING) and not runner_is_alive(record):
+            record.state = RunState.INTERRUPTED
+        return record
+
+
+def process_start(pid: int) -> float | None:
+    """Return when a process started, in clock ticks since boot (proc(5), field 22), or None if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rsplit(")", 1)[1].split()
+    return None if fields[0] == "Z" else float(fields[19])
+
+
+def runner_is_alive(record: RunRecord) -> bool:
+    """Tell whether the very process that wrote the record still runs (a pid alone may be another's)."""
+    if record.pid is None:
+        return time.time() - record.created < 30
+    return record.pid_started is not None and process_start(record.pid) == record.pid_started
+
+
+def own_process() -> tuple[int, float | None]:
+    """Return (pid, start) of this process, for the record."""
+    return os.getpid(), process_start(os.getpid())
+
+
+def runs(folder: Path) -> list[RunFolder]:
+    """Return the runs under `folder`, oldest first."""
+    records = sorted(folder.glob("*/record.json"), key=lambda path: path.parent.name)
+    found = [(read_json(path) or {}, path.parent) for path in records]
+    found.sort(key=lambda pair: float(pair[0].get("created", 0)))
+    return [RunFolder(path) for _, path in found]
+
+
+def newest_run(folder: Path, output_name: str | None = None) -> RunFolder | None:
+    """Return the newest run under `folder`, of that output name where one is given."""
+    for run in reversed(runs(folder)):
+        if output_name is None or run.load().job.get("output_name") == output_name:
+            return run
+    return None

@@ -1,0 +1,82 @@
+"""Files that appear under their final names only when they are whole.
+
+Everything the product writes for later reading goes through here: a kill or a full disk at any
+moment leaves either the old file or the new one, never a piece.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; put it in its place when the block ends without an error.
+
+    The temporary file is synced to disk before the rename and removed on any error.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(mode)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace the file at `path` by `text` (UTF-8), atomically."""
+    with replacing(path, mode) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, mode: int = 0o644) -> None:  # noqa: ANN401 - any JSON value
+    """Replace the file at `path` by `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", mode)
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the JSON value in `path`, or None where there is no file or no whole JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+def is_whole_safetensors(path: Path) -> bool:
+    """Tell whether the file holds as many bytes as its safetensors header says.
+
+    Layout: 8 bytes little-endian header length, the JSON header, the tensors
+    (https://huggingface.co/docs/safetensors).
+    """
+    header = safetensors_header(path)
+    if header is None:
+        return False
+    length, entries = header
+    end = max(
+        (entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0
+    )
+    return path.stat().st_size == 8 + length + int(end)
+
+
+def safetensors_header(path: Path) -> tuple[int, dict[str, Any]] | None:
+    """Return (header length in bytes, header) of a safetensors file, or None where it has none."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= 100_000_000 or length > path.stat().st_size:
+                return None
+            header = json.loads(file.read(length))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return (length, header) if isinstance(header, dict) else None
