@@ -8,9 +8,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from musabi.job.plan import Plan, Step
+from musabi.job.plan import Step, plan_from_json
 from musabi.job.record import ProducedFile, RunRecord
 from musabi.job.renumber import Final, final_name, shift_metadata
 from musabi.job.tb_mirror import mirror
@@ -62,7 +60,7 @@ def harvest(step: Step, output_dir: Path, output_name: str, *, final: bool = Fal
 
 def collect_left_behind(record: RunRecord) -> list[ProducedFile]:
     """Move what is whole out of the staging folders of a run whose runner was killed."""
-    plan = TypeAdapter(Plan).validate_python(record.plan)
+    plan = plan_from_json(record.plan)
     output_dir, output_name = Path(record.job["output_dir"]), str(record.job["output_name"])
     return [file for step in plan.steps for file in harvest(step, output_dir, output_name, final=True)]
 

@@ -1,8 +1,11 @@
 """How a job is carried out: the steps, their command lines and the reason for each choice."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 StepName = Literal["cache-latents", "cache-text", "train", "convert", "sample"]
 
@@ -84,3 +87,20 @@ class Plan:
     warnings: tuple[str, ...] = ()
     resume: ResumePoint | None = None
     disk_bytes: int = 0
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """Return the plan as values that JSON can hold."""
+    values: dict[str, Any] = _adapter().dump_python(plan, mode="json")
+    return values
+
+
+def plan_from_json(values: dict[str, Any]) -> Plan:
+    """Return the plan that `plan_as_json` made the values of."""
+    return _adapter().validate_python(values)
+
+
+@cache
+def _adapter() -> TypeAdapter[Plan]:
+    """Built on first use: printing a plan does not need it, and a start should not pay for it."""
+    return TypeAdapter(Plan)

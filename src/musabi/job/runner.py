@@ -13,20 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from musabi.errors import ExitCode, MachineError, MusabiError
 from musabi.job.child import Child
 from musabi.job.engine import Engine, OutputParser
 from musabi.job.events import Event
 from musabi.job.harvest import clear_staging, harvest
 from musabi.job.model import Job
-from musabi.job.plan import Plan, Step
+from musabi.job.plan import Plan, Step, plan_as_json, plan_from_json
 from musabi.job.record import ProducedFile, RunFolder, RunRecord, RunState, StepOutcome, own_process
 from musabi.job.states import find_states, prune
 from musabi.whole import read_json, write_text
 
-PLAN = TypeAdapter(Plan)
 READ_SECONDS = 0.25
 HARVEST_SECONDS = 1.0
 SAVE_ON_STOP_SECONDS = 300.0
@@ -49,7 +46,7 @@ class Runner:
         self.engine = engine
         self.record = folder.load()
         self.job = Job.model_validate(self.record.job)
-        self.plan = PLAN.validate_python(self.record.plan)
+        self.plan = plan_from_json(self.record.plan)
         self.last_step = self.record.start_step
         self.stop: StopRequest | None = None
 
@@ -255,7 +252,7 @@ def produced(kind: str, path: Path, epoch: int | None, step: int | None) -> Prod
 
 def new_record(run_id: str, job: Job, plan: Plan, **more: object) -> RunRecord:
     """Return the record of a run that has not started."""
-    values = {"job": job.model_dump(mode="json"), "plan": PLAN.dump_python(plan, mode="json")}
+    values = {"job": job.model_dump(mode="json"), "plan": plan_as_json(plan)}
     return RunRecord.model_validate({"id": run_id} | values | more)
 
 

@@ -1,0 +1,67 @@
+"""The dataset as facts for a plan: images, buckets, batches and the state of the caches."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from musabi.dataset.buckets import buckets
+from musabi.dataset.caches import CacheInputs, cache_facts, item_identities, open_memory
+from musabi.dataset.config import DatasetConfig
+from musabi.dataset.findings import refuse_errors, scan_findings
+from musabi.dataset.identity import Memory
+from musabi.dataset.items import Scan, scan
+from musabi.job.facts import DatasetFacts
+from musabi.job.model import Caching
+
+
+def dataset_facts(
+    config: DatasetConfig,
+    engine: str,
+    caching: Caching,
+    vae: Path,
+    text_encoder: Path,
+    allow_missing_captions: bool = False,
+    extra_cache_args: tuple[str, ...] = (),
+) -> DatasetFacts:
+    """Gather what a plan must know of the dataset. Reads image headers, captions and file times, no pixels.
+
+    `engine` names who makes the caches; `extra_cache_args` are passed on to its caching commands. Batch
+    sizes, devices and numbers of workers change no cache file; everything else that is given does.
+
+    Raises:
+        RequestError: the dataset can't be trained on as it is.
+    """
+    scans = tuple(scan(dataset) for dataset in config.datasets)
+    refuse_errors(scan_findings(config, scans, allow_missing_captions))
+    memories = tuple(open_memory(dataset) for dataset in config.datasets)
+    precision = ("fp8",) if caching.fp8_text_encoder else ()
+    latents = cache_facts("latents", scans, CacheInputs(engine, vae, extra_cache_args), memories)
+    text = cache_facts(
+        "text", scans, CacheInputs(engine, text_encoder, precision + extra_cache_args), memories
+    )
+    sizes = tuple(bucket for each in scans for bucket in buckets(each.items, each.dataset))
+    facts = DatasetFacts(
+        images=sum(len(each.items) for each in scans),
+        batches_per_epoch=sum(bucket.batches for bucket in sizes),
+        buckets=sizes,
+        fingerprint=dataset_fingerprint(scans, memories),
+        latents=latents,
+        text=text,
+    )
+    for memory in memories:
+        memory.keep()
+    return facts
+
+
+def dataset_fingerprint(scans: tuple[Scan, ...], memories: tuple[Memory, ...]) -> str:
+    """Return a sha256 in hex over what is trained on: pixels, captions, buckets, batch sizes and repeats.
+
+    Folders and file times do not matter, so a dataset that moved keeps its fingerprint.
+    """
+    content = []
+    for each, memory in zip(scans, memories, strict=True):
+        files: dict[str, str] = {}
+        for kind in ("latents", "text"):
+            files |= {path.name: identity for path, identity in item_identities(kind, each, memory).items()}
+        content.append([each.dataset.batch_size, each.dataset.num_repeats, sorted(files.items())])
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

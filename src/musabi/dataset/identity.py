@@ -1,0 +1,119 @@
+"""What a file is, by its bytes: whole content of images, sampled blocks of model weights.
+
+`Memory` keeps what was worked out beside the file's size and times, so that a second look at an unchanged
+file costs one stat call.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from musabi import whole
+
+BLOCK = 64 * 1024
+"""Bytes of one sampled block."""
+BLOCKS = 16
+"""Blocks that are read of a weight file, spread evenly from its first byte to its last."""
+SETTLED_NS = 2_000_000_000
+"""Nanoseconds after which a change of a file surely shows in its times (FAT's are this coarse)."""
+FORGET_AFTER = 20_000
+"""Files that one memory keeps at most."""
+
+_SHARD = re.compile(r"^(.*?)(\d+)-of-(\d+)\.safetensors$")
+
+
+class Memory:
+    """Identities of files as they were last seen, kept in a JSON file that may be lost at any time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        kept = whole.read_json(path)
+        entries = kept.items() if isinstance(kept, dict) else ()
+        self._kept: dict[str, list[Any]] = {name: entry for name, entry in entries if _is_entry(entry)}
+        self._changed = False
+
+    def recall(self, file: Path, work_out: Callable[[Path], str]) -> str:
+        """Return the identity of `file`, worked out anew only where its size or times changed.
+
+        Raises:
+            OSError: the file is not there or can't be read.
+        """
+        status = file.stat()
+        seen = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        name = str(file.absolute())
+        kept = self._kept.get(name)
+        if kept and kept[:3] == seen:
+            return str(kept[3])
+        identity = work_out(file)
+        self._kept[name] = [*seen, identity]
+        self._changed = True
+        return identity
+
+    def keep(self) -> None:
+        """Write down what was learnt, where the folder is there and can be written."""
+        if not self._changed or not self._path.parent.is_dir():
+            return
+        settled = time.time_ns() - SETTLED_NS
+        lasting = [entry for entry in self._kept.items() if max(entry[1][1:3]) < settled]
+        try:
+            whole.write_json(self._path, dict(lasting[-FORGET_AFTER:]))
+        except OSError:
+            return
+        self._changed = False
+
+
+def _is_entry(entry: object) -> bool:
+    """Tell whether it is [bytes, modified ns, changed ns, identity]."""
+    match entry:
+        case [int(), int(), int(), str()]:
+            return True
+    return False
+
+
+def content_hash(file: Path) -> str:
+    """Return the sha256 of the file's bytes in hex."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def sampled_hash(file: Path) -> str:
+    """Return a sha256 over the file's size and blocks spread evenly over it, all of it where it is small."""
+    size = file.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with file.open("rb") as opened:
+        if size <= BLOCK * BLOCKS:
+            digest.update(opened.read())
+        else:
+            for number in range(BLOCKS):
+                opened.seek((size - BLOCK) * number // (BLOCKS - 1))
+                digest.update(opened.read(BLOCK))
+    return digest.hexdigest()
+
+
+def shards(weights: Path) -> tuple[Path, ...]:
+    """Return all files of a model that is named by its file or by one of its numbered shards."""
+    found = _SHARD.match(weights.name)
+    if not found:
+        return (weights,)
+    prefix, count = found.group(1), int(found.group(3))
+    return tuple(
+        weights.with_name(f"{prefix}{number:05d}-of-{count:05d}.safetensors")
+        for number in range(1, count + 1)
+    )
+
+
+def model_identity(weights: Path, memory: Memory) -> str | None:
+    """Return what tells one model from another, or None where a file of it is not there.
+
+    Names, places and times of the files do not matter.
+    """
+    digest = hashlib.sha256()
+    try:
+        for shard in shards(weights):
+            digest.update(memory.recall(shard, sampled_hash).encode())
+    except OSError:
+        return None
+    return digest.hexdigest()

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from musabi.dataset.prompts import Prompt, read_prompts
+from musabi.errors import RequestError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "prompts.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(RequestError) as caught:
+        read_prompts(path)
+    return str(caught.value)
+
+
+def test_a_line_without_flags_gets_the_trainers_defaults_for_z_image(tmp_path: Path) -> None:
+    assert read_prompts(write(tmp_path, "A photo of ohwx woman\n")) == (
+        Prompt("A photo of ohwx woman", 256, 256, None, 20, 4.0, 3.0, ""),
+    )
+
+
+def test_flags_are_read_in_any_order_and_case(tmp_path: Path) -> None:
+    path = write(tmp_path, "A photo --L 1.5 --h 832 --w 1216 --fs 2 --s 8 --D 7 --n blurry, bad - worse\n")
+    assert read_prompts(path) == (Prompt("A photo", 1216, 832, 7, 8, 1.5, 2.0, "blurry, bad - worse"),)
+
+
+def test_comments_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path, "# one\n\n  A photo \r\n#two\n \nAnother\n")
+    assert [prompt.text for prompt in read_prompts(path)] == ["A photo", "Another"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("A photo --x 3", "line 2: unknown flag --x. Known flags: --w, --h, --d, --s, --fs, --l, --n."),
+        ("A photo --width 512", "unknown flag --width. Did you mean --w?"),
+        ("A photo --seed 3", "unknown flag --seed. Did you mean --d?"),
+        ("A photo --cfg 3", "unknown flag --cfg. Did you mean --l?"),
+        ("A photo --w512", "unknown flag --w512."),
+        ("A photo -- w 512", "unknown flag --."),
+        ("A photo --w 500", '--w must be a multiple of 16, not "500".'),
+        ("A photo --w 0", '--w must be a multiple of 16, not "0".'),
+        ("A photo --h 5x", '--h must be a multiple of 16, not "5x".'),
+        ("A photo --d -1", '--d must be a whole number, not "-1".'),
+        ("A photo --s 2000", '--s must be a whole number from 1 to 1000, not "2000".'),
+        ("A photo --l 1.2.3", '--l must be a number such as 4.0, not "1.2.3".'),
+        ("A photo --fs 0", '--fs must be a number above 0, not "0".'),
+        ("A photo --w  512", '--w must be a multiple of 16, not " 512".'),
+        ("A photo --n", '--n must be some text, not "".'),
+        (
+            "A photo --g 4",
+            "Z-Image has no embedded guidance; its guidance scale is --l.",
+        ),
+        ("A photo --f 25", "--f does nothing here: Z-Image renders single pictures from text alone."),
+        ("A photo --i /a.png", "--i does nothing here"),
+        ("--w 512 --h 512", "has flags and no prompt"),
+        (" # a comment", "# must be the first character of a comment"),
+    ],
+)
+def test_what_the_trainer_would_pass_over_in_silence_is_refused(tmp_path: Path, line: str, said: str) -> None:
+    path = write(tmp_path, f"A first photo\n{line}\n")
+    message = refusal(path)
+    assert message.startswith(f"{path}, line 2")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["I stand here", "n is a letter", "D 3 cameras", "w 50 mm lens", "L .5 scale", "cn tower", "of course"],
+)
+def test_a_prompt_that_begins_like_a_flag_is_refused(tmp_path: Path, line: str) -> None:
+    word = line.split()[0]
+    message = refusal(write(tmp_path, line))
+    assert f'begins with "{word} ", which the trainer reads as its flag --{word.lower()}.' in message
+
+
+@pytest.mark.parametrize("line", ["In the rain", "A photo", "d is a letter", "Old woman", "New York"])
+def test_a_prompt_that_only_looks_like_it_is_taken(tmp_path: Path, line: str) -> None:
+    assert read_prompts(write(tmp_path, line))[0].text == line
+
+
+def test_a_missing_file_an_empty_one_and_another_suffix_are_named(tmp_path: Path) -> None:
+    assert "Copy sample_prompts.txt" in refusal(tmp_path / "none.txt")
+    assert "has no prompt" in refusal(write(tmp_path, "# nothing\n"))
+    assert "ends in .txt" in refusal(tmp_path / "prompts.json")
+
+
+def test_a_byte_order_mark_and_other_encodings_are_named(tmp_path: Path) -> None:
+    assert "byte-order mark" in refusal(write(tmp_path, "\ufeff# comment\nA photo\n"))
+    (tmp_path / "prompts.txt").write_bytes(b"caf\xe9")
+    assert "not UTF-8" in refusal(tmp_path / "prompts.txt")
