@@ -1,0 +1,1 @@
+"""What people look at: the report, read from the run record and the event files."""
