@@ -13,7 +13,7 @@ from musabi.job.events import Event, parse
 from musabi.job.facts import Facts
 from musabi.job.model import Job
 from musabi.job.plan import Choice, Plan, ResumePoint, Schedule, Step
-from musabi.job.record import RunFolder
+from musabi.job.record import Leg, RunFolder
 from musabi.job.runner import new_record
 
 
@@ -106,8 +106,8 @@ TIMING = Schedule(
 
 
 @pytest.fixture
-def timing() -> Schedule:
-    return TIMING
+def legs() -> list[Leg]:
+    return [Leg(started=0, epochs=3, steps=12, steps_per_epoch=4)]
 
 
 @pytest.fixture

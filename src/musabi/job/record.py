@@ -47,11 +47,19 @@ class ProducedFile(BaseModel):
     made: float
 
 
+class Leg(BaseModel):
+    """The schedule of one training; `started` is Unix seconds."""
+
+    started: float
+    epochs: int
+    steps: int
+    steps_per_epoch: int
+
+
 class RunRecord(BaseModel):
     """A run, as its folder's record.json holds it.
 
-    `lineage_started` is when the first of the runs that this one resumes was started (Unix seconds):
-    states older than that belong to something else.
+    `legs` holds the schedules of the trainings that this run goes on from, and its own as the last.
     """
 
     id: str
@@ -67,11 +75,16 @@ class RunRecord(BaseModel):
     versions: dict[str, str] = {}
     dataset_fingerprint: str = ""
     resumed_from: str | None = None
-    lineage_started: float = Field(default_factory=time.time)
+    legs: list[Leg] = []
     start_step: int = 0
     start_epoch: int = 0
     steps: list[StepOutcome] = []
     files: list[ProducedFile] = []
+
+    @property
+    def lineage_started(self) -> float:
+        """When the first leg was started: states older than that belong to something else."""
+        return self.legs[0].started if self.legs else self.created
 
 
 class RunFolder:

@@ -20,7 +20,7 @@ from musabi.job.events import Event
 from musabi.job.harvest import clear_staging, harvest
 from musabi.job.model import Job
 from musabi.job.plan import Plan, Step, plan_as_json, plan_from_json
-from musabi.job.record import ProducedFile, RunFolder, RunRecord, RunState, StepOutcome, own_process
+from musabi.job.record import Leg, ProducedFile, RunFolder, RunRecord, RunState, StepOutcome, own_process
 from musabi.job.states import find_states, prune
 from musabi.whole import read_json, write_text
 
@@ -187,9 +187,7 @@ class Runner:
         self.folder.save(self.record)
 
     def _prune_states(self) -> None:
-        if self.plan.schedule is None:
-            return
-        states = find_states(self.job.output_dir, self.job.output_name, self.plan.schedule)
+        states = find_states(self.job.output_dir, self.job.output_name, self.record.legs)
         gone = set(prune(states, self.record.lineage_started, self.job.keep_last_states))
         self.record.files = [file for file in self.record.files if file.path not in gone]
 
@@ -202,7 +200,7 @@ class Runner:
         """Name what a stop saved and what it lost, in steps."""
         if self.plan.schedule is None or self.last_step == 0:
             return "Stopped before training began. Nothing was lost."
-        states = find_states(self.job.output_dir, self.job.output_name, self.plan.schedule)
+        states = find_states(self.job.output_dir, self.job.output_name, self.record.legs)
         kept = [state for state in states if state.made >= self.record.lineage_started]
         at = f"Stopped at step {self.last_step} of {self.plan.schedule.steps}."
         if not kept:
@@ -253,7 +251,18 @@ def produced(kind: str, path: Path, epoch: int | None, step: int | None) -> Prod
 def new_record(run_id: str, job: Job, plan: Plan, **more: object) -> RunRecord:
     """Return the record of a run that has not started."""
     values = {"job": job.model_dump(mode="json"), "plan": plan_as_json(plan)}
-    return RunRecord.model_validate({"id": run_id} | values | more)
+    record = RunRecord.model_validate({"id": run_id} | values | more)
+    if plan.schedule is not None:
+        timing = plan.schedule
+        record.legs.append(
+            Leg(
+                started=record.created,
+                epochs=timing.epochs,
+                steps=timing.steps,
+                steps_per_epoch=timing.steps_per_epoch,
+            )
+        )
+    return record
 
 
 def plain_os_error(problem: OSError) -> str:

@@ -6,11 +6,12 @@ NAME-step00000012-state after step 12, NAME-state at the end.
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from musabi.job.plan import ResumePoint, Schedule
+from musabi.job.plan import ResumePoint
+from musabi.job.record import Leg
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,20 @@ class State:
     made: float
 
 
-def find_states(output_dir: Path, output_name: str, timing: Schedule) -> list[State]:
-    """Return the state folders of one output name, the least advanced first."""
+def find_states(output_dir: Path, output_name: str, legs: Sequence[Leg]) -> list[State]:
+    """Return the state folders of one output name, the least advanced first.
+
+    `legs` are the trainings that wrote them: a state without a number was saved at the end of the leg
+    that was going on when it was made.
+    """
     pattern = re.compile(re.escape(output_name) + r"(?:-step(?P<step>\d{8})|-(?P<epoch>\d{6}))?-state")
     found = []
     for path in output_dir.iterdir() if output_dir.is_dir() else ():
         match = pattern.fullmatch(path.name)
         if match is None or not path.is_dir():
             continue
-        epoch, step = _progress(match["epoch"], match["step"], timing)
-        found.append(State(path, epoch, step, path.stat().st_mtime))
+        made = path.stat().st_mtime
+        found.append(State(path, *_progress(match["epoch"], match["step"], made, legs), made))
     return sorted(found, key=lambda state: (state.step, state.made))
 
 
@@ -53,9 +58,10 @@ def prune(states: list[State], since: float, keep: int) -> list[Path]:
     return gone
 
 
-def _progress(epoch: str | None, step: str | None, timing: Schedule) -> tuple[int, int]:
+def _progress(epoch: str | None, step: str | None, made: float, legs: Sequence[Leg]) -> tuple[int, int]:
+    leg = next((leg for leg in reversed(legs) if leg.started <= made), legs[0])
     if step is not None:
-        return int(step) // timing.steps_per_epoch, int(step)
+        return int(step) // leg.steps_per_epoch, int(step)
     if epoch is not None:
-        return int(epoch), min(int(epoch) * timing.steps_per_epoch, timing.steps)
-    return timing.epochs, timing.steps
+        return int(epoch), int(epoch) * leg.steps_per_epoch
+    return leg.epochs, leg.steps

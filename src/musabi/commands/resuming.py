@@ -1,0 +1,84 @@
+"""Going on with an earlier run: which state to take, and whether anything is left to do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from musabi.commands.show import say
+from musabi.errors import RequestError
+from musabi.job.engine import Engine
+from musabi.job.facts import Facts
+from musabi.job.harvest import collect_left_behind
+from musabi.job.launch import require_idle
+from musabi.job.model import Job
+from musabi.job.plan import ResumePoint
+from musabi.job.record import RunFolder, RunRecord, RunState, runs
+from musabi.job.states import choose, find_states
+from musabi.settings import Settings
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of a job: nothing (`done` is the run that did it), the rest from `point`, or all of it."""
+
+    done: RunRecord | None = None
+    point: ResumePoint | None = None
+    earlier: RunRecord | None = None
+
+
+def what_is_left(settings: Settings, job: Job, facts: Facts, trainer: Engine) -> Left:
+    """Return what is left to do of this very job: the same settings on the same dataset."""
+    folder = newest_training(settings.space.runs, job.output_name)
+    if folder is None:
+        return Left()
+    record = folder.load()
+    if record.job != job.model_dump(mode="json") or record.dataset_fingerprint != facts.dataset.fingerprint:
+        return Left()
+    if record.state is RunState.DONE:
+        whole = all(file.path.exists() for file in record.files if file.kind == "checkpoint")
+        return Left(done=record) if whole else Left()
+    require_idle(settings.space.runs)
+    point = newest_state(job, trainer, record)
+    return Left(point=point, earlier=record) if point else Left()
+
+
+def resume_point(
+    settings: Settings, job: Job, facts: Facts, trainer: Engine
+) -> tuple[ResumePoint, RunRecord]:
+    """Return the newest whole state of the newest run of this name, and that run.
+
+    Raises:
+        RequestError: there is no run of this name, it is finished, or it left no whole state.
+    """
+    folder = newest_training(settings.space.runs, job.output_name)
+    if folder is None:
+        raise RequestError(
+            f"There is no run of {job.output_name} to go on with. Start one without --resume, "
+            "or set OUTPUT_NAME to the name it was started with."
+        )
+    earlier = folder.load()
+    require_idle(settings.space.runs)
+    point = newest_state(job, trainer, earlier)
+    if point is None:
+        raise RequestError(
+            f"{earlier.id} left no whole state in {job.output_dir}, so there is nothing to go on from. "
+            "Start it again with --overwrite."
+        )
+    if earlier.dataset_fingerprint and earlier.dataset_fingerprint != facts.dataset.fingerprint:
+        say("Note: the dataset changed since this run was started. It goes on with the dataset as it is now.")
+    return point, earlier
+
+
+def newest_state(job: Job, trainer: Engine, earlier: RunRecord) -> ResumePoint | None:
+    """Return the newest whole state that `earlier`, or a run that it went on from, left behind."""
+    collect_left_behind(earlier)
+    states = find_states(job.output_dir, job.output_name, earlier.legs)
+    return choose(states, earlier.lineage_started, trainer.state_is_whole)
+
+
+def newest_training(folder: Path, output_name: str) -> RunFolder | None:
+    """Return the newest run of that name that trains (not one that only cached)."""
+    for run in reversed(runs(folder)):
+        record = run.load()
+        if record.job.get("output_name") == output_name and record.plan.get("schedule"):
+            return run
+    return None

@@ -1,0 +1,60 @@
+"""How plans, facts and records are printed: for a person, or as JSON for a program."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from musabi.job.plan import Plan, Step
+from musabi.job.record import RunRecord
+
+
+def say(text: str) -> None:
+    """Print a line for a person, at once."""
+    print(text, flush=True)
+
+
+def say_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print one JSON document."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str), flush=True)
+
+
+def plan_as_text(plan: Plan, *, commands: bool = True) -> str:
+    """Return the plan in words: the choices with their reasons, then each step's command line."""
+    width = max((len(choice.setting) for choice in plan.choices), default=0)
+    lines = [
+        f"  {choice.setting:<{width}}  {choice.value}  ({choice.why})" if choice.why else
+        f"  {choice.setting:<{width}}  {choice.value}"
+        for choice in plan.choices
+    ]  # fmt: skip
+    if plan.disk_bytes:
+        lines.append(f"  {'disk':<{width}}  about {plan.disk_bytes / 1e6:,.0f} MB will be written")
+    lines += [f"Note: {warning}" for warning in plan.warnings]
+    if commands:
+        for step in plan.steps:
+            lines += ["", _step_text(step)]
+    return "\n".join(lines)
+
+
+def _step_text(step: Step) -> str:
+    if step.skip is not None:
+        return f"{step.title}: skipped, {step.skip}"
+    environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(step.env.items()))
+    command = shlex.join(step.argv).replace(" --", " \\\n    --")
+    where = f"  cd {shlex.quote(str(step.cwd))}\n" if step.cwd else ""
+    return f"{step.title}:\n{where}  {environment} \\\n  {command}"
+
+
+def record_as_text(record: RunRecord) -> str:
+    """Return what came of a run, in a few lines."""
+    lines = [f"{record.id}: {record.state.value}" + (f". {record.message}" if record.message else "")]
+    for outcome in record.steps:
+        spent = f", {outcome.ended - outcome.started:.0f} s" if outcome.started and outcome.ended else ""
+        lines.append(f"  {outcome.title}: {outcome.state}{spent}")
+    return "\n".join(lines)
+
+
+def files_as_text(files: list[tuple[str, Path]]) -> str:
+    """Return what was made and where, a line each."""
+    width = max((len(kind) for kind, _ in files), default=0)
+    return "\n".join(f"  {kind:<{width}}  {path}" for kind, path in files)

@@ -1,0 +1,199 @@
+"""Verbs that make a LoRA: plan, prepare, train, run."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from musabi.commands.gather import gather
+from musabi.commands.options import (
+    DryRun,
+    EngineOption,
+    Json,
+    MissingCaptions,
+    NameOption,
+    OptimizerOption,
+    Set,
+    job_from,
+    settings_from,
+)
+from musabi.commands.resuming import resume_point, what_is_left
+from musabi.commands.running import run_plan
+from musabi.commands.show import plan_as_text, say, say_json
+from musabi.engines.registry import engine
+from musabi.job.model import Job
+from musabi.job.plan import plan_as_json
+from musabi.job.planner import plan_prepare, plan_training
+from musabi.settings import Settings
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest whole state.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Start anew: files of this name are moved to replaced/.")
+]
+Continue = Annotated[
+    bool,
+    typer.Option(
+        "--continue",
+        help="Do what is left: nothing where this very job is done, resume where it was interrupted.",
+    ),
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Start, and do not look on.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Epochs to train.", show_default=False)]
+MaxSteps = Annotated[
+    int | None, typer.Option("--max-steps", help="End after this many optimizer steps.", show_default=False)
+]
+
+
+def plan_verb(
+    context: typer.Context,
+    optimizer: OptimizerOption = "prodigy",
+    engine_name: EngineOption = None,
+    output_name: NameOption = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    resume: Resume = False,
+    allow_missing_captions: MissingCaptions = False,
+    pairs: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a training would do: every command, and why each setting was chosen.
+
+    Example: musabi plan --optimizer adamw8bit --set network_dim=16
+    """
+    settings = settings_from(pairs, engine=engine_name, output_name=output_name, max_train_epochs=epochs)
+    job = job_from(
+        settings,
+        optimizer,
+        allow_missing_captions=allow_missing_captions,
+        max_train_steps=max_steps,
+        extra_train_args=tuple(context.args),
+    )
+    show_plan(settings, job, resume=resume, as_json=as_json)
+
+
+def prepare_verb(
+    context: typer.Context,
+    engine_name: EngineOption = None,
+    allow_missing_captions: MissingCaptions = False,
+    dry_run: DryRun = False,
+    pairs: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Check the dataset and cache its latents and captions. What is still right is kept.
+
+    Example: musabi prepare --set latent_batch_size=4 -- --num_workers 2
+    """
+    settings = settings_from(pairs, engine=engine_name)
+    job = job_from(
+        settings,
+        "prodigy",
+        allow_missing_captions=allow_missing_captions,
+        extra_cache_args=tuple(context.args),
+    )
+    trainer = engine(job.engine)
+    facts = gather(settings, job)
+    plan = plan_prepare(job, facts, trainer)
+    if dry_run:
+        say_json(plan_as_json(plan)) if as_json else say(plan_as_text(plan))
+        return
+    run_plan(settings, job, plan, facts, trainer, as_json=as_json)
+
+
+def train_verb(
+    context: typer.Context,
+    optimizer: OptimizerOption = "prodigy",
+    engine_name: EngineOption = None,
+    output_name: NameOption = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    resume: Resume = False,
+    go_on: Continue = False,
+    overwrite: Overwrite = False,
+    detach: Detach = False,
+    dry_run: DryRun = False,
+    allow_missing_captions: MissingCaptions = False,
+    pairs: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Train a LoRA. Caches first where the dataset, a setting or a model changed.
+
+    Training goes on when this terminal closes. What follows -- goes to the trainer as it is.
+
+    Example: musabi train --optimizer prodigy --epochs 40 -- --max_grad_norm 0.5
+    """
+    settings = settings_from(pairs, engine=engine_name, output_name=output_name, max_train_epochs=epochs)
+    job = job_from(
+        settings,
+        optimizer,
+        allow_missing_captions=allow_missing_captions,
+        max_train_steps=max_steps,
+        extra_train_args=tuple(context.args),
+    )
+    if dry_run:
+        show_plan(settings, job, resume=resume, as_json=as_json)
+        return
+    train(settings, job, resume=resume, go_on=go_on, overwrite=overwrite, detach=detach, as_json=as_json)
+
+
+def train(
+    settings: Settings,
+    job: Job,
+    *,
+    resume: bool = False,
+    go_on: bool = False,
+    overwrite: bool = False,
+    detach: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Plan a training, print why, and carry it out; with `go_on`, only what is left of it.
+
+    Raises:
+        RequestError, MachineError, TrainerError: it can't be done, or it failed.
+    """
+    trainer = engine(job.engine)
+    facts = gather(settings, job)
+    if go_on:
+        left = what_is_left(settings, job, facts, trainer)
+        if left.done is not None:
+            say_json(left.done.model_dump(mode="json")) if as_json else say(
+                f"{left.done.id} did this very job already: {job.output_dir / job.output_name}.safetensors"
+            )
+            return
+        point, earlier = left.point, left.earlier
+    else:
+        point, earlier = resume_point(settings, job, facts, trainer) if resume else (None, None)
+    plan = plan_training(job, facts, trainer, point)
+    if not as_json:
+        say(plan_as_text(plan, commands=False))
+    run_plan(
+        settings,
+        job,
+        plan,
+        facts,
+        trainer,
+        earlier=earlier,
+        overwrite=overwrite,
+        detach=detach,
+        as_json=as_json,
+    )
+
+
+def show_plan(settings: Settings, job: Job, *, resume: bool, as_json: bool) -> None:
+    """Print the plan of a training: the dry run."""
+    trainer = engine(job.engine)
+    facts = gather(settings, job)
+    point = resume_point(settings, job, facts, trainer)[0] if resume else None
+    plan = plan_training(job, facts, trainer, point)
+    if as_json:
+        sys.stdout.write(json.dumps(plan_as_json(plan), default=str) + "\n")
+    else:
+        say(plan_as_text(plan))
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    trailing: dict[str, Any] = {"allow_extra_args": True}
+    app.command("plan", context_settings=trailing)(plan_verb)
+    app.command("prepare", context_settings=trailing)(prepare_verb)
+    app.command("train", context_settings=trailing)(train_verb)

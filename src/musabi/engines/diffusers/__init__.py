@@ -1,0 +1,1 @@
+"""The embedded engine: diffusers, peft and prodigyopt from the package index."""

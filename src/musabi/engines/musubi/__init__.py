@@ -1,0 +1,1 @@
+"""The musubi-tuner engine."""

@@ -1,0 +1,83 @@
+"""What was chosen for a job, and what a person should know before it starts, in words. Pure."""
+
+from musabi.engines.musubi import extra
+from musabi.engines.musubi.training import attention_flag, holds_dit_in_8_bits, uses_adamw8bit
+from musabi.job.facts import Facts
+from musabi.job.model import Job
+from musabi.job.plan import Choice
+from musabi.recipes import Recipe
+
+
+def choices(job: Job, facts: Facts, recipe: Recipe) -> tuple[Choice, ...]:
+    """Return what was chosen for this job on this machine, and why."""
+    fixed = [
+        Choice(argument.flag.removeprefix("--"), argument.value or "on", argument.why)
+        for argument in recipe.scripts["train"].always
+    ]
+    return (
+        Choice("optimizer", *_optimizer(job, facts)),
+        Choice("attention", *_attention(job, facts)),
+        Choice("model precision", *_precision(job, facts, recipe)),
+        Choice("start", *_start(facts)),
+        *fixed,
+    )
+
+
+def warnings(job: Job, facts: Facts) -> tuple[str, ...]:
+    """Return what a person should know before the run starts, a sentence or two each."""
+    found = []
+    if job.optimizer == "adamw8bit" and not uses_adamw8bit(job, facts):
+        found.append(
+            "bitsandbytes can't load in the trainer's environment, so AdamW takes AdamW8bit's place."
+        )
+    if "tensorboard" not in facts.trainer.packages:
+        found.append(
+            "The trainer's environment has no tensorboard, so no curves are logged. Run ./bootstrap.sh to "
+            "add it."
+        )
+    if "--base_weights" in extra.flags(job.extra_train_args):
+        found.append(
+            "--base_weights has an effect only with keys as musubi-tuner writes them (lora_unet_...). "
+            "Convert an adapter with other keys first: convert_lora.py --target default."
+        )
+    if not facts.machine.gpus:
+        found.append(
+            "There is no GPU here, so musubi-tuner trains on the CPU: good for a trial, too slow for more."
+        )
+    return tuple(found)
+
+
+def _optimizer(job: Job, facts: Facts) -> tuple[str, str]:
+    if job.optimizer == "prodigy":
+        return "Prodigy", "it finds the learning rate by itself, so that one is 1.0"
+    rate = f"at most {job.learning_rate:g}, warmed up, then falling as a cosine"
+    if uses_adamw8bit(job, facts):
+        return "AdamW8bit", rate
+    if job.optimizer == "adamw8bit":
+        return "AdamW", f"bitsandbytes can't load here; {rate}"
+    return "AdamW", rate
+
+
+def _attention(job: Job, facts: Facts) -> tuple[str, str]:
+    flag = attention_flag(job, facts)
+    if flag is None:
+        given = extra.flags(job.extra_train_args) & extra.ATTENTION
+        return min(given).removeprefix("--"), "asked for"
+    if flag == "--flash_attn":
+        return "flash_attn", "a kernel of it ran on this machine when its environment was made"
+    return "sdpa", "it needs nothing besides torch, and flash-attn was not proven on this machine"
+
+
+def _precision(job: Job, facts: Facts, recipe: Recipe) -> tuple[str, str]:
+    if holds_dit_in_8_bits(job, facts, recipe):
+        return "fp8", f"the GPU has less than {recipe.limits.fp8_below_gib:g} GiB of memory"
+    if extra.flags(job.extra_train_args) & {"--fp8_base", "--fp8_scaled"}:
+        return "fp8", "asked for"
+    return "bf16", "it fits, and nothing is lost by rounding"
+
+
+def _start(facts: Facts) -> tuple[str, str]:
+    gpus = len(facts.machine.gpus)
+    if gpus > 1:
+        return "accelerate launch", f"{gpus} GPUs train together"
+    return "python", "a launcher would import torch once more before the trainer does"

@@ -1,0 +1,1 @@
+"""What the container does: bootstrap and, later, boot."""

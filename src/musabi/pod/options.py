@@ -1,0 +1,112 @@
+"""What the bootstrap is asked for: the settings that it reads, and nothing else."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import musabi
+from musabi.hub.access import Access
+from musabi.hub.weights import Places, hub_cache
+from musabi.workspace import Workspace
+
+PYTORCH_INDEX = "https://download.pytorch.org/whl"
+
+
+def _source_root() -> Path:
+    """Return the folder that holds the wrappers and templates: the checkout this package runs from."""
+    return Path(musabi.__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class BootstrapOptions:
+    """The fields are named as the settings are; `environment` is what every child process inherits.
+
+    `source_root` holds the root's `*.sh` and templates. `stall_s` (seconds without a byte), `backoff_s`
+    (seconds before a second attempt) and `attempts` say how patient the network stages are.
+    """
+
+    workspace: Path = Path("/workspace")
+    musubi_repo_url: str = "https://github.com/kohya-ss/musubi-tuner.git"
+    musubi_ref: str = "v0.3.4"
+    musubi_python: str = "3.12"
+    musubi_cuda_extra: str = "cu128"
+    musubi_torch_version: str = "2.9.1"
+    musubi_torchvision_version: str = "0.24.1"
+    skip_model_download: bool = False
+    hf_max_workers: int = 16
+    hf_home: Path = Path("/workspace/.cache/huggingface")
+    hf_hub_download_timeout: int = 30
+    hf_hub_etag_timeout: int = 10
+    hf_xet_high_performance: bool = True
+    hf_hub_enable_hf_transfer: bool = True
+    musabi_state_dir: Path = Path("~/.local/share/musabi")
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    source_root: Path = field(default_factory=_source_root)
+    stall_s: float = 60
+    backoff_s: float = 2
+    attempts: int = 5
+
+    @property
+    def space(self) -> Workspace:
+        return Workspace(self.workspace)
+
+    @property
+    def state_dir(self) -> Path:
+        """What belongs to this container: its state, our uv project, the trainer's environment."""
+        return self.musabi_state_dir.expanduser()
+
+    @property
+    def venv(self) -> Path:
+        return self.state_dir / "venv"
+
+    @property
+    def python(self) -> Path:
+        """The trainer's interpreter."""
+        return self.venv / "bin" / "python"
+
+    @property
+    def project(self) -> Path:
+        """The uv project that pins torch."""
+        return self.state_dir / "trainer"
+
+    @property
+    def torch_index(self) -> str:
+        return f"{PYTORCH_INDEX}/{self.musubi_cuda_extra}"
+
+    @property
+    def child_environment(self) -> dict[str, str]:
+        """The environment of every child: what was inherited, the Hugging Face settings over it."""
+        inherited = {name: value for name, value in self.environment.items() if name not in DROPPED}
+        return inherited | {
+            "HF_HOME": str(self.hf_home),
+            "HF_HUB_DOWNLOAD_TIMEOUT": str(self.hf_hub_download_timeout),
+            "HF_HUB_ETAG_TIMEOUT": str(self.hf_hub_etag_timeout),
+            "HF_XET_HIGH_PERFORMANCE": str(int(self.hf_xet_high_performance)),
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+
+    @property
+    def access(self) -> Access:
+        """How the hub is reached."""
+        return Access(
+            self.child_environment, self.hf_max_workers, self.stall_s, self.backoff_s, self.attempts
+        )
+
+    @property
+    def places(self) -> Places:
+        """Where weights go."""
+        return Places(self.space.models, hub_cache(self.child_environment))
+
+
+# An activated environment must not draw uv's or pip's work to itself.
+DROPPED = frozenset({"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "CONDA_PREFIX", "PYTHONHOME"})
+
+
+def hf_transfer_switch(wish: bool, packages: frozenset[str]) -> str:
+    """Return HF_HUB_ENABLE_HF_TRANSFER for the trainer: "1" only where hf_transfer imported there.
+
+    huggingface-hub 0.34.3, which the trainer pins, stops with an error where it is "1" and the package is not
+    there.
+    """
+    return "1" if wish and "hf_transfer" in packages else "0"

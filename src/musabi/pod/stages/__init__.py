@@ -1,0 +1,21 @@
+"""The stages of the bootstrap, a module a concern, and which of them a profile has."""
+
+from musabi.pod.stage import Stage
+from musabi.pod.stages.accelerate import ACCELERATE
+from musabi.pod.stages.clone import CLONE
+from musabi.pod.stages.environment import ENVIRONMENT
+from musabi.pod.stages.layout import LAYOUT, SCRIPTS, TEMPLATES
+from musabi.pod.stages.packages import PACKAGES
+from musabi.pod.stages.verify import VERIFY
+from musabi.pod.stages.weights import WEIGHTS
+
+EVERYWHERE = (LAYOUT, SCRIPTS, TEMPLATES)
+PROFILES: dict[str, tuple[Stage, ...]] = {
+    "musubi": (*EVERYWHERE, ACCELERATE, CLONE, ENVIRONMENT, PACKAGES, VERIFY),
+    "diffusers": EVERYWHERE,
+}
+
+
+def stages_of(profile: str, weights: bool) -> tuple[Stage, ...]:
+    """Return the stages of a profile, in an order in which each follows those that it needs."""
+    return PROFILES[profile] + ((WEIGHTS,) if weights else ())

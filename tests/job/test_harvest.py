@@ -1,0 +1,157 @@
+"""Only whole files appear in the output folder, under their final names."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from musabi.job.harvest import (
+    PNG_END,
+    STATE_FILES,
+    clear_staging,
+    collect_left_behind,
+    harvest,
+    staging_folder,
+)
+from musabi.job.model import Job
+from musabi.job.plan import Plan, Step
+from musabi.job.runner import new_record
+from musabi.whole import safetensors_header
+
+
+def write_lora(path: Path, metadata: dict[str, str] | None = None, cut: int = 0) -> None:
+    header = {"__metadata__": metadata or {}, "w": {"dtype": "U8", "shape": [64], "data_offsets": [0, 64]}}
+    text = json.dumps(header).encode()
+    data = len(text).to_bytes(8, "little") + text + bytes(64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data[: len(data) - cut])
+
+
+def write_state(path: Path, without: str | None = None) -> None:
+    write_lora(path / "model.safetensors")
+    for name in STATE_FILES:
+        if name != without:
+            with zipfile.ZipFile(path / name, "w") as archive:
+                archive.writestr("data.pkl", b"x" * 100)
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Step:
+    """A training step whose staging folder is there and empty."""
+    made = Step(name="train", title="Train", argv=(), staging=staging_folder(tmp_path / "output", "n"))
+    clear_staging(made)
+    return made
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def take(step: Step, *, final: bool = False) -> list[str]:
+    """Harvest; return what came, relative to the output folder."""
+    assert step.staging is not None
+    output = step.staging.parent
+    return [str(file.path.relative_to(output)) for file in harvest(step, output, "n", final=final)]
+
+
+def test_a_whole_checkpoint_moves_and_a_piece_stays(step: Step) -> None:
+    assert step.staging is not None
+    write_lora(step.staging / "n-000001.safetensors")
+    write_lora(step.staging / "n-000002.safetensors", cut=1)
+    assert take(step) == ["n-000001.safetensors"]
+    assert names(step.staging.parent) == [".n.writing", "n-000001.safetensors"]
+    write_lora(step.staging / "n-000002.safetensors")
+    assert take(step) == ["n-000002.safetensors"]
+
+
+@pytest.mark.parametrize("without", [*STATE_FILES, "model.safetensors"])
+def test_a_state_moves_when_its_last_file_is_whole(without: str, step: Step) -> None:
+    assert step.staging is not None
+    state = step.staging / "n-000001-state"
+    write_state(state)
+    whole = (state / without).read_bytes()
+    (state / without).write_bytes(whole[: len(whole) - 10])
+    assert take(step) == []
+    (state / without).write_bytes(whole)
+    assert take(step) == ["n-000001-state"]
+
+
+def test_a_state_replaces_the_one_that_stands_there(step: Step) -> None:
+    assert step.staging is not None
+    old = step.staging.parent / "n-state"
+    old.mkdir()
+    (old / "left-over").touch()
+    write_state(step.staging / "n-state")
+    assert take(step) == ["n-state"]
+    assert not (old / "left-over").exists()
+
+
+def test_a_whole_picture_moves(step: Step) -> None:
+    assert step.staging is not None
+    folder = step.staging / "sample"
+    folder.mkdir()
+    (folder / "n_e000001_00_20260101000000_000.png").write_bytes(b"\x89PNG" + PNG_END)
+    (folder / "n_e000001_01_20260101000000_000.png").write_bytes(b"\x89PNG" + PNG_END[:-1])
+    assert take(step) == ["sample/n_e000001_00_20260101000000_000.png"]
+
+
+def test_a_resumed_leg_is_numbered_on(step: Step) -> None:
+    assert step.staging is not None
+    leg = replace(step, epoch_offset=10, step_offset=60)
+    write_lora(step.staging / "n-000002.safetensors", {"ss_epoch": "2", "ss_steps": "12"})
+    write_state(step.staging / "n-000002-state")
+    files = harvest(leg, step.staging.parent, "n")
+    assert {(file.path.name, file.epoch) for file in files} == {
+        ("n-000012.safetensors", 12),
+        ("n-000012-state", 12),
+    }
+    header = safetensors_header(step.staging.parent / "n-000012.safetensors")
+    assert header is not None
+    assert header[1]["__metadata__"] == {"ss_epoch": "12", "ss_steps": "72"}
+
+
+def test_what_was_not_asked_for_is_dropped(step: Step) -> None:
+    """One interval serves checkpoints every 4 epochs and states every 6."""
+    assert step.staging is not None
+    picky = replace(step, checkpoint_every=4, state_every=6, epoch_offset=6, step_offset=6)
+    for epoch in (2, 4, 6):
+        write_lora(step.staging / f"n-{epoch:06d}.safetensors")
+        write_state(step.staging / f"n-{epoch:06d}-state")
+    write_state(step.staging / "n-state")
+    assert sorted(take(picky)) == [
+        "n-000008.safetensors",
+        "n-000012-state",
+        "n-000012.safetensors",
+        "n-state",
+    ]
+    assert names(step.staging) == []
+
+
+def test_the_last_harvest_leaves_nothing_behind(step: Step) -> None:
+    assert step.staging is not None
+    write_lora(step.staging / "n.safetensors")
+    write_lora(step.staging / "n-000009.safetensors", cut=5)
+    assert take(step, final=True) == ["n.safetensors"]
+    assert names(step.staging.parent) == ["n.safetensors"]
+    assert take(step, final=True) == []
+
+
+def test_a_new_run_starts_with_an_empty_folder(step: Step) -> None:
+    assert step.staging is not None
+    write_lora(step.staging / "n-000001.safetensors")
+    clear_staging(step)
+    assert names(step.staging) == []
+
+
+def test_what_a_killed_run_left_behind_is_collected(
+    step: Step, tmp_path: Path, make_job: Callable[..., Job]
+) -> None:
+    assert step.staging is not None
+    leg = replace(step, epoch_offset=2, step_offset=12)
+    write_state(step.staging / "n-000001-state")
+    record = new_record("n-1", make_job(output_name="n", output_dir=tmp_path / "output"), Plan(steps=(leg,)))
+    assert [file.path.name for file in collect_left_behind(record)] == ["n-000003-state"]
+    assert names(tmp_path / "output") == ["n-000003-state"]
