@@ -1,15 +1,18 @@
 """Child processes for set-up work: they never outlive this process, and their output holds no secret.
 
 A child of a process that was killed would go on writing into the very folder that the next run repairs;
-so the kernel is asked to end it with the thread that started it (prctl(2), PR_SET_PDEATHSIG).
+so the kernel is asked to end it with the thread that started it (prctl(2), PR_SET_PDEATHSIG). A few lines of
+Python do that and become the program: asked between fork and exec, a process with threads can deadlock.
 """
 
 import contextlib
-import ctypes
+import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -17,13 +20,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+# PR_SET_PDEATHSIG is 1, SIGKILL 9; Python ignores SIGPIPE, which the program must not inherit.
+WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 TAIL_LINES = 60
 GRACE_SECONDS = 3.0
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY")
 NOT_SECRET = re.compile(r"_PATH$|_FILE$|_DIR$")
 USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,12 @@ def run(
 def ask(
     argv: Sequence[str], environment: Mapping[str, str], *, cwd: Path | None = None, limit_s: float = 60
 ) -> str | None:
-    """Return what a short command prints on stdout, or None where it fails, is missing or takes too long."""
+    """Return what a short command prints on stdout, or None where it fails, is missing or takes too long.
+
+    The command must be one that only looks: nobody ends it where this process is killed.
+    """
     try:
-        process = start(argv, environment, cwd, subprocess.DEVNULL)
+        process = _start(argv, environment, cwd, subprocess.DEVNULL)
     except OSError:
         return None
     try:
@@ -136,13 +149,15 @@ def start(
     Raises:
         OSError: the program can't be started.
     """
-    parent = os.getpid()
+    if shutil.which(argv[0], path=environment.get("PATH")) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+    launcher = (sys.executable, "-I", "-S", "-c", WITH_PARENT, str(os.getpid()))
+    return _start((*launcher, *argv), environment, cwd, stderr)
 
-    def with_parent() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
+def _start(
+    argv: Sequence[str], environment: Mapping[str, str], cwd: Path | None, stderr: int
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         list(argv),
         env=dict(environment),
@@ -151,7 +166,6 @@ def start(
         stdout=subprocess.PIPE,
         stderr=stderr,
         start_new_session=True,
-        preexec_fn=with_parent,
     )
 
 

@@ -81,11 +81,13 @@ def test_a_kill_between_copy_and_note_doubles_nothing(raw: Path, tmp_path: Path)
     note = (raw / POSITIONS).read_text()
     write_scalar(raw / NAME, "lr/unet", 2, 1.0)
     mirror(raw, tmp_path / "logs", 0, 20)
+    undisturbed = (tmp_path / "logs" / NAME).read_bytes()
     (raw / POSITIONS).write_text(note)
     with (tmp_path / "logs" / NAME).open("ab") as file:
-        file.write(b"half a rec")
+        file.write(bytes(1000))
     mirror(raw, tmp_path / "logs", 0, 20)
     assert read(tmp_path / "logs" / NAME) == {"lr/unet": [(21, 1.0), (22, 1.0)]}
+    assert (tmp_path / "logs" / NAME).read_bytes() == undisturbed
 
 
 def test_nothing_to_copy_is_no_error(tmp_path: Path) -> None:

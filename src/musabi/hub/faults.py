@@ -8,7 +8,7 @@ from musabi.errors import MachineError
 
 
 class HubError(MachineError):
-    """The hub or the way to it failed. `kind` is a row of the table, `retry` whether trying again can help."""
+    """The hub or the way to it failed. `kind` is a row of the table, `retry` whether a retry can help."""
 
     def __init__(self, message: str, kind: str, retry: bool = False) -> None:
         super().__init__(message)

@@ -48,7 +48,9 @@ def _append(path: Path, position: int, data: bytes) -> None:
 
 def _whole_records(path: Path, start: int) -> tuple[list[bytes], int]:
     """Return the whole records from byte `start` on, and the byte after the last of them."""
-    data = path.read_bytes()[start:]
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read()
     records, at = [], 0
     while at + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, at)

@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 WORDS = {
@@ -42,41 +43,36 @@ def line(stage: str, values: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-class JsonLines:
-    """`{"t", "phase": "bootstrap", "stage", "state", ...}` on stdout."""
+class Lines:
+    """Prints a line for each change of a stage's state or message, and for its bytes now and then.
 
-    def __init__(self) -> None:
+    Stages report from threads of their own, so a line is written whole, one at a time.
+    """
+
+    def __init__(self, write: Callable[[str, dict[str, Any]], str], every_s: float) -> None:
+        self._write = write
+        self._every_s = every_s
         self._seen: dict[str, tuple[Any, float]] = {}
+        self._lock = threading.Lock()
 
     def show(self, stage: str, values: dict[str, Any]) -> None:
         key = (values.get("state"), values.get("message"))
-        before, at = self._seen.get(stage, (None, 0.0))
-        now = time.monotonic()
-        if key != before or now - at >= JSON_EVERY_SECONDS:
-            self._seen[stage] = (key, now)
-            about = {"t": round(time.time(), 3), "phase": "bootstrap", "stage": stage}
-            print(json.dumps(about | values, ensure_ascii=False), flush=True)
+        with self._lock:
+            before, at = self._seen.get(stage, (None, 0.0))
+            now = time.monotonic()
+            if key != before or now - at >= self._every_s:
+                self._seen[stage] = (key, now)
+                sys.stdout.write(self._write(stage, values) + "\n")
+                sys.stdout.flush()
 
     def close(self) -> None:
         """Nothing to put away."""
 
 
-class PlainLines:
-    """A line for each change of state or message; bytes now and then."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, tuple[Any, float]] = {}
-
-    def show(self, stage: str, values: dict[str, Any]) -> None:
-        key = (values.get("state"), values.get("message"))
-        before, at = self._seen.get(stage, (None, 0.0))
-        now = time.monotonic()
-        if key != before or now - at >= PLAIN_EVERY_SECONDS:
-            self._seen[stage] = (key, now)
-            print(line(stage, values), flush=True)
-
-    def close(self) -> None:
-        """Nothing to put away."""
+def json_line(stage: str, values: dict[str, Any]) -> str:
+    """Return `{"t", "phase": "bootstrap", "stage", "state", ...}`."""
+    about = {"t": round(time.time(), 3), "phase": "bootstrap", "stage": stage}
+    return json.dumps(about | values, ensure_ascii=False)
 
 
 class TerminalLines:
@@ -107,5 +103,5 @@ class TerminalLines:
 def display(as_json: bool, stages: list[str]) -> Display:
     """Return the display that fits: JSON lines, a terminal's, or plain lines."""
     if as_json:
-        return JsonLines()
-    return TerminalLines(stages) if sys.stdout.isatty() else PlainLines()
+        return Lines(json_line, JSON_EVERY_SECONDS)
+    return TerminalLines(stages) if sys.stdout.isatty() else Lines(line, PLAIN_EVERY_SECONDS)

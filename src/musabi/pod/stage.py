@@ -95,12 +95,12 @@ class Stage:
 
 
 def last_line(outcome: Outcome) -> str:
-    """Return the line of a child's output that most likely says why it failed."""
+    """Return the line of a child's output that most likely says why it failed, without a full stop."""
     if outcome.ended is not None:
         return outcome.ended
     lines = [line.strip(UV_FRAME) for line in outcome.tail if line.strip()]
-    telling = [line for line in lines if line.lower().startswith(("error", "fatal", "caused by", "because"))]
-    return (telling or lines or [f"exit code {outcome.code}"])[-1]
+    telling = [line for line in lines if line.lower().startswith(TELLING)]
+    return (telling or lines or [f"exit code {outcome.code}"])[-1].rstrip(".")
 
 
 def is_disk_full(outcome: Outcome) -> bool:
@@ -115,11 +115,14 @@ def is_network(outcome: Outcome) -> bool:
     return any(sign in text for sign in NETWORK_SIGNS)
 
 
+TELLING = ("error", "fatal", "caused by", "cause", "because")
 # uv draws its errors with these.
 UV_FRAME = " \t\u00d7\u2570\u2500\u25b6\u251c"
 NETWORK_SIGNS = (
     "could not resolve host",
     "connection reset",
+    "failed to connect",
+    "couldn't connect",
     "connection refused",
     "connection timed out",
     "operation timed out",

@@ -114,8 +114,8 @@ def _make(models: Path, seed: int, say: Say) -> dict[str, Any]:
         latents = torch.cat([vae.encode(part).latent_dist.mode() for part in pictures.split(32)])
     named = tiny_vae.original_names(vae.state_dict())
     _write_shards(models, "vae/ae", 1, named, {"norm_num_groups": str(tiny_vae.GROUPS)})
-    encoder = tiny_fit.new_text_encoder(tiny_tokenizer.VOCABULARY).to(torch.bfloat16)
-    tensors = {f"model.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    encoder = tiny_fit.new_text_encoder(tiny_tokenizer.VOCABULARY)
+    tensors = {f"model.{name}": tensor for name, tensor in _in_bf16(encoder).items()}
     _write_shards(models, "text_encoder/model", TEXT_SHARDS, tensors, {"tokenizer": folder.name})
 
     transformer = tiny_fit.new_transformer()
@@ -128,9 +128,15 @@ def _make(models: Path, seed: int, say: Say) -> dict[str, Any]:
         transformer, latents[: len(captions)], _embeddings(models, captions), STEPS, seed, tell
     )
     _write_shards(
-        models, "dit/diffusion_pytorch_model", DIT_SHARDS, transformer.to(torch.bfloat16).state_dict(), {}
+        models, "dit/diffusion_pytorch_model", DIT_SHARDS, _in_bf16(transformer), {"format": "pt"}
     )
     return _sizes()
+
+
+def _in_bf16(model: Any) -> dict[str, Any]:
+    import torch
+
+    return {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
 
 
 def _draw(seed: int) -> tuple[Any, list[str], list[str]]:
@@ -168,14 +174,17 @@ def _embeddings(models: Path, captions: list[str]) -> list[Any]:
 def _write_shards(
     models: Path, stem: str, count: int, tensors: Mapping[str, Any], metadata: Mapping[str, str]
 ) -> None:
-    """Write `tensors` in their order over `count` files of about the same number of tensors."""
+    """Write `tensors` in their order over `count` files of about the same number of tensors.
+
+    More than one entry of metadata would stand in a random order, and the bytes would differ each time.
+    """
     from safetensors.torch import save
 
     names = list(tensors)
     for i in range(count):
         part = names[i * len(names) // count : (i + 1) * len(names) // count]
         suffix = f"-{i + 1:05d}-of-{count:05d}" if count > 1 else ""
-        data = save({name: tensors[name].contiguous() for name in part}, {"format": "pt", **metadata})
+        data = save({name: tensors[name].contiguous() for name in part}, dict(metadata))
         with replacing(models / f"{stem}{suffix}.safetensors") as path:
             path.write_bytes(data)
 

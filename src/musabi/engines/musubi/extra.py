@@ -1,5 +1,6 @@
 """Extra arguments that a person passes on to the trainer's scripts: looked at before anything starts."""
 
+from ast import literal_eval
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -27,6 +28,8 @@ OWNED: Mapping[str, str] = {
     "--save_state": "States are saved with each checkpoint; set SAVE_STATE_EVERY_N_EPOCHS.",
     "--save_every_n_epochs": "Set SAVE_EVERY_N_EPOCHS.",
     "--sample_every_n_epochs": "Set SAMPLE_EVERY_N_EPOCHS.",
+    "--sample_every_n_steps": "Set SAMPLE_EVERY_N_EPOCHS; with both, the trainer renders twice where an "
+    "epoch ends.",
     "--sample_prompts": "Set SAMPLE_PROMPTS.",
     "--max_train_epochs": "Set MAX_TRAIN_EPOCHS.",
     "--max_train_steps": "Set MAX_TRAIN_EPOCHS or TARGET_STEPS.",
@@ -48,6 +51,7 @@ SECRET: Mapping[str, str] = {
     "--huggingface_token": "Set HF_TOKEN.",
     "--wandb_api_key": "Set WANDB_API_KEY.",
 }
+PAIRS = frozenset({"--optimizer_args", "--lr_scheduler_args", "--network_args"})
 PUBLISHING = ("--huggingface_", "--save_state_to_huggingface", "--async_upload")
 
 
@@ -117,6 +121,30 @@ def refuse_unknown(args: Iterable[str], known: frozenset[str], script: str) -> N
         near = get_close_matches(flag, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise RequestError(f"The installed {script} knows no argument {flag}.{hint}")
+
+
+def refuse_values(args: Sequence[str]) -> None:
+    """Raise a RequestError for values that the trainer would choke on after it has loaded the model."""
+    if (value_of(args, "--optimizer_type") or "").lower() == "prodigy":
+        raise RequestError(
+            "--optimizer_type prodigy is no name that the trainer knows. Train with ./train_lora_prodigy.sh."
+        )
+    for flag, *pairs in groups(args):
+        if flag not in PAIRS:
+            continue
+        for pair in pairs:
+            if pair.count("=") != 1 or not (flag == "--network_args" or _is_literal(pair.partition("=")[2])):
+                raise RequestError(
+                    f'{flag} takes name=value pairs with a number, True, False or a quoted text, not "{pair}".'
+                )
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        literal_eval(text)
+    except (ValueError, SyntaxError):
+        return False
+    return True
 
 
 def refuse_combinations(args: Sequence[str]) -> None:

@@ -23,6 +23,9 @@ def refuse(job: Job, facts: Facts, recipe: Recipe) -> None:
         extra.refuse_owned(args)
         extra.refuse_unusable(args, recipe.unusable)
     extra.refuse_combinations(job.extra_train_args)
+    extra.refuse_values(job.extra_train_args)
+    _warm_up(job)
+    _batches_in_8_bits(job, facts)
     _unknown(job, facts, recipe)
     _blocks(job, facts, recipe)
     _packages(job, facts)
@@ -42,6 +45,26 @@ def _paths(job: Job) -> None:
         raise RequestError(
             f"SAMPLE_PROMPTS is {job.sample_prompts}, but its name must end in "
             f"{', '.join(TRAINING_PROMPTS)}. Rename it."
+        )
+
+
+def _warm_up(job: Job) -> None:
+    given = extra.flags(job.extra_train_args)
+    if job.optimizer == "prodigy" and "--lr_warmup_steps" in given and "--lr_scheduler" not in given:
+        raise RequestError(
+            "--lr_warmup_steps does not go with Prodigy's constant rate, and the trainer would fail. "
+            "Leave it out, or add --lr_scheduler constant_with_warmup."
+        )
+
+
+def _batches_in_8_bits(job: Job, facts: Facts) -> None:
+    """`--fp8_base` alone can't add masks of several images; fewer batches than images mean several."""
+    given = extra.flags(job.extra_train_args)
+    several = facts.dataset.batches_per_epoch < facts.dataset.images
+    if several and "--fp8_base" in given and not given & {"--fp8_scaled", "--split_attn"}:
+        raise RequestError(
+            "--fp8_base alone fails with a batch_size above 1. Add --fp8_scaled, or set batch_size = 1 in "
+            "the dataset TOML."
         )
 
 

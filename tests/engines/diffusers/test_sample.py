@@ -1,0 +1,106 @@
+"""Sampling: pictures under the contract's names, with a LoRA in either form."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from musabi.engines.diffusers import sample
+from musabi.errors import RequestError
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.txt"
+    path.write_text("# a comment\nohwx robot on a blue background --w 64 --h 64 --s 3 --l 2 --d 11\n")
+    return path
+
+
+def pixels(folder: Path) -> Any:
+    import numpy
+    from PIL import Image
+
+    (path,) = folder.glob("*.png")
+    return numpy.asarray(Image.open(path), dtype=int)
+
+
+def test_a_lora_changes_the_picture_as_trained_and_as_converted(
+    run_child: Run, run_training: Run, models: Any, prompts: Path, tmp_path: Path
+) -> None:
+    from musabi.engines.diffusers import convert
+
+    run_training(tmp_path, "--max_train_epochs", 5, "--learning_rate", 0.05, optimizer="adamw")
+    native, comfy = tmp_path / "lora.safetensors", tmp_path / "comfyui/lora.safetensors"
+    run_child(convert.main, "--input", native, "--output", comfy)
+    common = [*models.flags, "--from_file", prompts, "--output_name", "lora", "--device", "cpu"]
+    run_child(sample.main, *common, "--save_path", tmp_path / "plain")
+    run_child(sample.main, *common, "--save_path", tmp_path / "native", "--lora_weight", native)
+    run_child(sample.main, *common, "--save_path", tmp_path / "comfy", "--lora_weight", comfy)
+    run_child(
+        sample.main, *common, *("--save_path", tmp_path / "off", "--lora_weight", native, "--lora_multiplier", 0)
+    )
+    plain = pixels(tmp_path / "plain")
+    assert abs(pixels(tmp_path / "native") - plain).mean() > 1
+    assert abs(pixels(tmp_path / "native") - pixels(tmp_path / "comfy")).max() <= 1
+    assert abs(pixels(tmp_path / "off") - plain).max() <= 1
+
+
+def test_pictures_are_named_after_the_output_the_prompt_the_time_and_the_seed(
+    run_child: Run, models: Any, prompts: Path, tmp_path: Path
+) -> None:
+    import re
+
+    done = run_child(
+        sample.main,
+        *models.flags,
+        *("--from_file", prompts, "--save_path", tmp_path / "out", "--output_name", "lora", "--device", "cpu"),
+    )
+    (path,) = (tmp_path / "out").iterdir()
+    assert re.fullmatch(r"lora_00_\d{14}_11\.png", path.name)
+    assert [event.file for event in done.of("sample")] == [str(path)]
+
+
+def test_a_file_that_is_no_lora_is_refused_before_anything_is_loaded(
+    models: Any, prompts: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match="is no LoRA of Z-Image"):
+        sample.main(
+            [
+                *models.flags,
+                *("--from_file", str(prompts), "--save_path", str(tmp_path), "--lora_weight", str(models.vae)),
+            ]
+        )
+
+
+def test_sampling_agrees_with_the_pipeline_that_encodes_its_own_prompt(models: Any) -> None:
+    """The short cut (embeddings without 512 tokens of padding) gives the picture of diffusers' own way."""
+    import numpy
+    import torch
+
+    from musabi.dataset.prompts import Prompt
+    from musabi.engines.diffusers import loading, rendering
+
+    cpu = torch.device("cpu")
+    prompt = Prompt("ohwx robot on a blue background", 64, 64, 3, 4, 2.0, 3.0, "a red circle")
+    pipeline = rendering.make_pipeline(
+        loading.load_transformer(models.dit, cpu, torch.float32), loading.load_vae(models.vae, cpu)
+    )
+    embedded = rendering.embed([prompt], models.text_encoder, cpu)[0]
+    ours = numpy.asarray(rendering.render(pipeline, embedded, 3), dtype=int)
+    pipeline.register_modules(
+        text_encoder=loading.load_text_encoder(models.text_encoder, cpu, torch.float32),
+        tokenizer=loading.load_tokenizer(models.text_encoder),
+    )
+    own = pipeline(
+        prompt=prompt.text,
+        negative_prompt=prompt.negative,
+        width=64,
+        height=64,
+        num_inference_steps=4,
+        guidance_scale=2.0,
+        generator=torch.Generator().manual_seed(3),
+    ).images[0]
+    assert abs(ours - numpy.asarray(own, dtype=int)).max() <= 1

@@ -1,0 +1,135 @@
+"""What is refused before anything starts, each with its words."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from musabi.engines.musubi.engine import MusubiEngine
+from musabi.errors import MachineError, RequestError
+from musabi.job.facts import CacheFacts, DatasetFacts, Facts
+from musabi.job.model import Job
+
+MakeJob = Callable[..., Job]
+MakeFacts = Callable[..., Facts]
+
+REFUSED_ARGUMENTS = {
+    "base weights on fp8": (("--base_weights", "a", "--fp8_base", "--fp8_scaled"), "round away"),
+    "fp8_scaled alone": (("--fp8_scaled",), "together with --fp8_base"),
+    "dim_from_weights": (("--dim_from_weights",), "NETWORK_DIM"),
+    "sage_attn": (("--sage_attn",), "can't train"),
+    "flash3": (("--flash3",), "FlashAttention 3"),
+    "two attentions": (("--sdpa", "--xformers"), "exclude each other"),
+    "persistent workers without workers": (
+        ("--max_data_loader_n_workers", "0", "--persistent_data_loader_workers"),
+        "needs workers",
+    ),
+    "output folder": (("--output_dir", "/x"), "OUTPUT_DIR"),
+    "output folder with =": (("--output_dir=/x",), "OUTPUT_DIR"),
+    "secret": (("--huggingface_token", "hf_x"), "show a secret"),
+    "publishing": (("--huggingface_repo_id", "a/b"), "moved out of the trainer's folder"),
+    "accumulation": (("--gradient_accumulation_steps", "2"), "batch_size"),
+    "config file": (("--config_file", "a.toml"), "so that they can be checked"),
+    "retention": (("--save_last_n_epochs", "2"), "KEEP_LAST_STATES"),
+    "samples by steps": (("--sample_every_n_steps", "5"), "renders twice"),
+    "prodigy by a bare name": (("--optimizer_type", "prodigy"), "train_lora_prodigy"),
+    "an optimizer argument that is no pair": (("--optimizer_args", "weight_decay"), "name=value"),
+    "an optimizer argument with a bare word": (("--optimizer_args", "betas=big"), "name=value"),
+    "a network argument with two signs": (("--network_args", "a=b=c"), "name=value"),
+    "a warm-up of a constant rate": (("--lr_warmup_steps", "10"), "constant_with_warmup"),
+    "fp8_base alone with batches": (("--fp8_base",), "batch_size above 1"),
+    "a value first": (("3", "--seed"), "Begin with a flag"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_ARGUMENTS)
+def test_an_argument_that_can_not_work_is_refused(
+    case: str, engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    args, words = REFUSED_ARGUMENTS[case]
+    with pytest.raises(RequestError, match=words):
+        engine.refuse(job(extra_train_args=args), facts())
+
+
+@pytest.mark.parametrize("flag", ["--keep_cache", "--debug_mode", "--skip_existing"])
+def test_a_caching_argument_that_would_spoil_the_caches_is_refused(
+    flag: str, engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    with pytest.raises(RequestError, match=flag):
+        engine.refuse(job(extra_cache_args=(flag,)), facts())
+
+
+def test_an_argument_that_the_installed_version_lacks_is_refused_with_the_nearest(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    installed = facts(flags={"train": frozenset({"--network_dropout", "--seed"})})
+    with pytest.raises(
+        RequestError, match=r"knows no argument --network_drop\. Did you mean --network_dropout"
+    ):
+        engine.refuse(job(extra_train_args=("--network_drop", "0.1")), installed)
+
+
+def test_what_works_is_let_through(engine: MusubiEngine, job: MakeJob, facts: MakeFacts) -> None:
+    more = ("--optimizer_args", "betas=0.9,0.99", "d0=1e-5", "decouple=True", "--fp8_base", "--split_attn")
+    wanted = job(
+        extra_train_args=("--network_dropout", "0.1", "--network_args", "loraplus_lr_ratio=4", *more)
+    )
+    engine.refuse(wanted, facts())
+
+
+def test_too_many_swapped_blocks_are_refused(engine: MusubiEngine, job: MakeJob, facts: MakeFacts) -> None:
+    engine.refuse(job(blocks_to_swap=28), facts())
+    with pytest.raises(RequestError, match="28 blocks at most"):
+        engine.refuse(job(blocks_to_swap=29), facts())
+
+
+def test_swapping_blocks_needs_a_gpu(engine: MusubiEngine, job: MakeJob, facts: MakeFacts) -> None:
+    with pytest.raises(MachineError, match="needs a GPU"):
+        engine.refuse(job(blocks_to_swap=4), facts(gpus=0))
+    engine.refuse(job(blocks_to_swap=0), facts(gpus=0))
+
+
+def test_fp16_needs_a_gpu(engine: MusubiEngine, job: MakeJob, facts: MakeFacts) -> None:
+    wanted = job(extra_train_args=("--mixed_precision", "fp16"))
+    with pytest.raises(MachineError, match="fp16 needs a GPU"):
+        engine.refuse(wanted, facts(gpus=0))
+
+
+def test_an_attention_library_that_is_not_there_is_refused(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    with pytest.raises(MachineError, match="fail at the first step"):
+        engine.refuse(job(extra_train_args=("--flash_attn",)), facts())
+
+
+def test_prodigy_without_its_package_is_refused(engine: MusubiEngine, job: MakeJob, facts: MakeFacts) -> None:
+    with pytest.raises(MachineError, match="no prodigyopt"):
+        engine.refuse(job(), facts(packages=("tensorboard",)))
+
+
+def test_a_missing_tokenizer_is_named_before_anything_starts(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    """The trainer would load the text encoder first and then say: expected str, not NoneType."""
+    uncached = DatasetFacts(images=2, batches_per_epoch=2, text=CacheFacts(2, 2))
+    gone = ("The tokenizer is not in the hub cache. Run ./bootstrap.sh to fetch it.",)
+    with pytest.raises(MachineError, match="tokenizer"):
+        engine.refuse(job(), facts(dataset=uncached, missing=gone))
+    with pytest.raises(MachineError, match="tokenizer"):
+        engine.refuse(job(sample_every_n_epochs=1), facts(missing=gone))
+    engine.refuse(job(), facts(missing=gone))
+
+
+def test_a_folder_in_place_of_a_weight_file_is_refused(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    with pytest.raises(RequestError, match="TEXT_ENCODER_PATH"):
+        engine.refuse(job(text_encoder=Path("/workspace/models/text_encoder")), facts())
+
+
+def test_prompts_in_a_file_that_the_trainer_can_not_read_are_refused(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    prompts = job(sample_prompts=Path("/workspace/dataset/prompts.csv"), sample_every_n_epochs=2)
+    with pytest.raises(RequestError, match="SAMPLE_PROMPTS"):
+        engine.refuse(prompts, facts())

@@ -1,0 +1,123 @@
+"""musubi-tuner's checkout: what a ref may be, what happens when it moves, and whose work is kept."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from musabi.pod.stages.clone import candidates
+
+QUICK = {"skip_model_download": True}
+
+
+@pytest.fixture
+def clone(pod: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A pod whose bootstrap is the clone and what it needs."""
+    from musabi.pod import stages
+
+    short = tuple(stage for stage in stages.PROFILES["musubi"] if stage.name in ("layout", "clone"))
+    monkeypatch.setitem(stages.PROFILES, "musubi", short)
+    return pod
+
+
+def head(pod: Any) -> str:
+    checkout = str(pod.options.space.checkout)
+    return subprocess.check_output(["git", "-C", checkout, "rev-parse", "HEAD"], text=True).strip()
+
+
+def kept(pod: Any) -> list[Path]:
+    return sorted(pod.root.glob("musubi-tuner.kept-*"))
+
+
+def test_a_ref_is_looked_for_as_tag_then_branch_and_a_full_id_as_commit() -> None:
+    assert candidates("v1") == ("refs/tags/v1", "refs/remotes/origin/v1")
+    assert candidates("a" * 40)[-1] == "a" * 40
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_a_tag_is_checked_out(clone: Any, annotated: bool) -> None:
+    commit = clone.trainer.release("0.3.5", "v0.3.5", annotated)
+    clone.trainer.release("0.3.6")
+    assert clone.run(musubi_ref="v0.3.5", **QUICK) == 0 and head(clone) == commit
+    assert clone.run(musubi_ref="v0.3.5", **QUICK) == 0 and clone.states["clone"] == "skipped"
+    assert "moved" not in clone.message("clone")
+
+
+def test_a_full_commit_id_is_accepted_even_where_no_branch_reaches_it(clone: Any) -> None:
+    lost = clone.trainer.release("0.3.5")
+    clone.trainer._git("reset", "--quiet", "--hard", "HEAD~1")
+    assert clone.run(musubi_ref=lost, **QUICK) == 0 and head(clone) == lost
+
+
+@pytest.mark.parametrize("ref", ["v9.9.9", "abc1234", "--upload-pack=x"])
+def test_a_ref_that_is_nothing_is_the_requests_fault(clone: Any, ref: str) -> None:
+    assert clone.run(musubi_ref=ref, **QUICK) == 2
+    assert f'MUSUBI_REF is "{ref}"' in clone.last_words
+    assert not clone.options.space.checkout.exists() and not list(clone.root.glob(".musubi-tuner*"))
+
+
+def test_a_tag_that_moved_is_said_and_not_followed(clone: Any) -> None:
+    clone.run(**QUICK)
+    before = head(clone)
+    moved = clone.trainer.release("0.3.4", "v0.3.4")
+    assert clone.run(**QUICK) == 0
+    assert head(clone) == before
+    assert "v0.3.4 moved" in clone.message("clone") and moved in clone.message("clone")
+
+
+def test_a_branch_is_followed(clone: Any) -> None:
+    clone.run(musubi_ref="main", **QUICK)
+    newer = clone.trainer.release("0.4.0")
+    assert clone.run(musubi_ref="main", **QUICK) == 0 and head(clone) == newer
+    assert not kept(clone)
+
+
+def test_another_ref_replaces_a_clean_checkout(clone: Any) -> None:
+    clone.run(**QUICK)
+    newer = clone.trainer.release("0.4.0", "v0.4.0")
+    assert clone.run(musubi_ref="v0.4.0", **QUICK) == 0 and head(clone) == newer
+    assert not kept(clone) and not list(clone.root.glob(".musubi-tuner*"))
+
+
+def test_local_changes_are_kept_and_named_when_the_ref_changes(clone: Any) -> None:
+    clone.run(**QUICK)
+    mine = clone.options.space.checkout / "src" / "musubi_tuner" / "zimage_train_network.py"
+    mine.write_text("print('mine')\n")
+    clone.trainer.release("0.4.0", "v0.4.0")
+    assert clone.run(**QUICK) == 0 and mine.read_text() == "print('mine')\n"
+    assert clone.run(musubi_ref="v0.4.0", **QUICK) == 0
+    assert [(path / "src/musubi_tuner/zimage_train_network.py").read_text() for path in kept(clone)] == [
+        "print('mine')\n"
+    ]
+    assert kept(clone)[0].name in clone.message("clone")
+
+
+def test_a_commit_of_ones_own_is_kept(clone: Any) -> None:
+    clone.run(**QUICK)
+    checkout = clone.options.space.checkout
+    who = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.check_call(["git", "-C", str(checkout), *who, "commit", "-qm", "mine", "--allow-empty"])
+    mine = head(clone)
+    assert clone.run(**QUICK) == 0 and head(clone) != mine
+    found = subprocess.check_output(["git", "-C", str(kept(clone)[0]), "rev-parse", "HEAD"], text=True)
+    assert found.strip() == mine
+
+
+def test_a_folder_that_is_no_checkout_is_left_alone(clone: Any) -> None:
+    strange = clone.options.space.checkout
+    strange.mkdir(parents=True)
+    (strange / "notes.txt").write_text("keep me")
+    assert clone.run(**QUICK) == 3
+    assert "not a git checkout" in clone.last_words and (strange / "notes.txt").read_text() == "keep me"
+
+
+def test_a_repository_that_is_not_there_is_named(clone: Any) -> None:
+    assert clone.run(musubi_repo_url=clone.trainer.url + "-gone", **QUICK) == 3
+    assert "could not be cloned" in clone.last_words and "MUSUBI_REPO_URL" in clone.last_words
+
+
+def test_a_connection_that_breaks_is_tried_again_and_then_named(clone: Any) -> None:
+    assert clone.run(musubi_repo_url="http://127.0.0.1:9/musubi-tuner.git", **QUICK) == 3
+    assert clone.log.count(" clone --filter") == clone.options.attempts
+    assert "could not be cloned" in clone.last_words
