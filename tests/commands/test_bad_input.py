@@ -62,7 +62,7 @@ def test_a_mistake_is_named_before_anything_starts(empty: Any, mistake: str) -> 
 def test_images_without_captions_can_be_left_out(empty: Any) -> None:
     remove_captions(empty)
     plan = empty.ok("plan", "--allow-missing-captions")
-    assert "2 batches an epoch" in plan
+    assert "2 steps an epoch" in plan
 
 
 def test_a_file_that_is_no_lora_is_not_converted(empty: Any) -> None:

@@ -67,7 +67,7 @@ def test_lora_keys_are_musubis_and_converted_keys_are_comfyuis(
 def test_a_dry_run_prints_the_plan_and_writes_nothing(space: Any) -> None:
     before = sorted(path for path in space.root.rglob("*") if "cache" not in path.parts)
     text = space.ok("train", "--dry-run")
-    assert "3 batches an epoch x 2 epochs" in text and "--network_dim 4" in text
+    assert "3 steps an epoch x 2 epochs" in text and "--network_dim 4" in text
     plan = json.loads(space.ok("train", "--dry-run", "--json"))
     assert [step["name"] for step in plan["steps"]] == ["cache-latents", "cache-text", "train"]
     assert plan["schedule"]["steps"] == 6

@@ -38,6 +38,9 @@ class StandInEngine:
     refused: Exception | None = None
     explained: list[str] = field(default_factory=list)
 
+    def processes(self, facts: Facts) -> int:
+        return max(1, len(facts.machine.gpus))
+
     def refuse(self, job: Job, facts: Facts) -> None:
         if self.refused is not None:
             raise self.refused

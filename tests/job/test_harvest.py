@@ -1,6 +1,7 @@
 """Only whole files appear in the output folder, under their final names."""
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from musabi.job.harvest import (
     clear_staging,
     collect_left_behind,
     harvest,
+    place_pictures,
     staging_folder,
 )
 from musabi.job.model import Job
@@ -155,3 +157,19 @@ def test_what_a_killed_run_left_behind_is_collected(
     record = new_record("n-1", make_job(output_name="n", output_dir=tmp_path / "output"), Plan(steps=(leg,)))
     assert [file.path.name for file in collect_left_behind(record)] == ["n-000003-state"]
     assert names(tmp_path / "output") == ["n-000003-state"]
+
+
+def test_a_samplers_whole_pictures_are_named_by_prompt_and_seed(tmp_path: Path) -> None:
+    written, folder = tmp_path / ".demo.sampling", tmp_path / "sample"
+    written.mkdir()
+    whole = b"\x89PNG" + PNG_END
+    (written / "20250131-120001_43_000.png").write_bytes(whole)
+    (written / "20250131-120000_42_000.png").write_bytes(whole)
+    (written / "20250131-120002_44_000.png").write_bytes(whole[:-2])
+    step = Step("sample", "Sample", (), pictures=(written, folder, "demo"))
+    files = place_pictures(step)
+    assert [re.sub(r"\d{14}", "TIME", file.path.name) for file in files] == [
+        "demo_00_TIME_42.png",
+        "demo_01_TIME_43.png",
+    ]
+    assert not written.exists()

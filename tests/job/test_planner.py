@@ -1,6 +1,7 @@
 """Plans: which steps, in which order, and what stops a plan from being made."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,12 @@ def test_a_whole_job_converts_every_checkpoint_and_samples_with_the_last(
     outputs = [step.output[1] for step in plan.steps if step.output]
     folder = tmp_path / "output_dir" / "comfyui"
     assert outputs == [folder / "demo-000002.safetensors", folder / "demo.safetensors"]
+
+
+def test_several_gpus_share_the_batches_of_an_epoch(make_job: MakeJob, stand_in: type) -> None:
+    three = replace(facts(), machine=MachineFacts(gpus=(1, 1, 1)))
+    timing = plan_training(make_job(max_train_epochs=2), three, stand_in()).schedule
+    assert timing is not None and (timing.steps_per_epoch, timing.steps) == (2, 4)
 
 
 def test_the_last_epoch_has_no_number(make_job: MakeJob) -> None:

@@ -13,7 +13,7 @@ MakeJob = Callable[..., Job]
 def test_epochs_come_from_the_target_steps_and_the_sum_is_said(make_job: MakeJob) -> None:
     timing, choices = schedule(make_job(), 27)
     assert (timing.epochs, timing.steps) == (93, 2511)
-    assert choices[0].why == "2500 target steps / 27 batches an epoch = 93 epochs, 2511 steps"
+    assert choices[0].why == "2500 target steps / 27 steps an epoch = 93 epochs, 2511 steps"
 
 
 @pytest.mark.parametrize(("target", "epochs"), [(2000, 74), (3000, 111)])

@@ -54,7 +54,7 @@ def run_plan(
         folder.path.name,
         job,
         plan,
-        versions=versions(facts),
+        versions=versions(job, facts),
         dataset_fingerprint=facts.dataset.fingerprint,
         **lineage(plan, earlier),
     )
@@ -116,8 +116,9 @@ def number_final(job: Job, earlier: RunRecord) -> None:
         final.rename(numbered)
 
 
-def versions(facts: Facts) -> dict[str, str]:
+def versions(job: Job, facts: Facts) -> dict[str, str]:
     """Return the versions that a run record keeps."""
+    tiny = (job.dit.parent.parent / "tiny.json").exists()
     known = {
         "musabi": __version__,
         "python": sys.version.split()[0],
@@ -125,6 +126,7 @@ def versions(facts: Facts) -> dict[str, str]:
         "musubi-tuner": facts.trainer.commit,
         "image": os.environ.get("MUSABI_IMAGE", ""),
         "gpu": facts.machine.gpu_name,
+        "base weights": "tiny, made by musabi models make-tiny" if tiny else "",
     }
     return {name: value for name, value in known.items() if value}
 

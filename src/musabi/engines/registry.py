@@ -9,7 +9,15 @@ from musabi.job.engine import Engine
 from musabi.job.facts import TrainerFacts
 from musabi.settings import Settings
 
-EMBEDDED_PACKAGES = ("torch", "diffusers", "transformers", "peft", "prodigyopt", "bitsandbytes", "tensorboard")
+EMBEDDED_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "prodigyopt",
+    "bitsandbytes",
+    "tensorboard",
+)
 
 ENGINES = {
     "musubi": ("musabi.engines.musubi.engine", "MusubiEngine"),

@@ -39,6 +39,10 @@ class Engine(Protocol):
         """Whether the trainer saves its state when it gets SIGTERM, and ends by itself."""
         ...
 
+    def processes(self, facts: Facts) -> int:
+        """Return how many GPUs share a step; an epoch has that many times fewer steps."""
+        ...
+
     def refuse(self, job: Job, facts: Facts) -> None:
         """Raise a RequestError or MachineError for what this engine or its environment can't do."""
         ...

@@ -7,6 +7,7 @@ from musabi.errors import ExitCode, MachineError, MusabiError, RequestError, Tra
 from musabi.job.child import Child
 from musabi.job.engine import Engine, Failure
 from musabi.job.events import Event
+from musabi.job.harvest import place_pictures
 from musabi.job.plan import Step
 from musabi.job.runner import READ_SECONDS, TAIL_CHARACTERS, prepare_files
 
@@ -38,6 +39,8 @@ def execute(step: Step, engine: Engine, on_event: Callable[[Event], None]) -> No
             step.output[0].replace(step.output[1])
     finally:
         child.close()
+        for picture in place_pictures(step):
+            on_event(Event(phase=step.name, kind=picture.kind, file=str(picture.path)))
         if step.output is not None:
             step.output[0].unlink(missing_ok=True)
 

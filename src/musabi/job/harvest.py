@@ -4,9 +4,11 @@ A trainer that writes its files in place would show pieces of them under their f
 would leave such a piece for good. So it writes into a hidden folder beside them, and whole files move.
 """
 
+import re
 import shutil
+import time
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from musabi.job.plan import Step, plan_from_json
 from musabi.job.record import ProducedFile, RunRecord
@@ -17,6 +19,7 @@ from musabi.whole import is_whole_safetensors
 STATE_FILES = ("optimizer.bin", "scheduler.bin", "random_states_0.pkl")
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 RAW_LOGS = "logs"
+_SEED = re.compile(r"_(\d+)_\d{3}$")
 
 
 def staging_folder(output_dir: Path, output_name: str) -> Path:
@@ -25,10 +28,11 @@ def staging_folder(output_dir: Path, output_name: str) -> Path:
 
 
 def clear_staging(step: Step) -> None:
-    """Remove what an earlier run left in the step's staging folder, and make it anew."""
-    if step.staging is not None:
-        shutil.rmtree(step.staging, ignore_errors=True)
-        step.staging.mkdir(parents=True)
+    """Remove what an earlier run left in the folders that the step writes into, and make them anew."""
+    for folder in (step.staging, step.pictures[0] if step.pictures else None):
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
 
 
 def harvest(step: Step, output_dir: Path, output_name: str, *, final: bool = False) -> list[ProducedFile]:
@@ -56,6 +60,24 @@ def harvest(step: Step, output_dir: Path, output_name: str, *, final: bool = Fal
     if final:
         shutil.rmtree(staging, ignore_errors=True)
     return moved
+
+
+def place_pictures(step: Step) -> list[ProducedFile]:
+    """Move a sampler's whole pictures to where they belong: NAME_00_20250131120000_42.png, prompt by prompt.
+
+    The seed is taken from the sampler's own name, TIME_SEED_000.png. The sampler's folder is removed.
+    """
+    if step.pictures is None:
+        return []
+    written, folder, name = step.pictures
+    stamp = time.strftime("%Y%m%d%H%M%S")
+    placed = []
+    for index, path in enumerate(sorted(path for path in written.glob("*.png") if is_whole(path))):
+        seed = _SEED.search(path.stem)
+        target = folder / f"{name}_{index:02d}_{stamp}{f'_{seed[1]}' if seed else ''}.png"
+        placed.append(_move(path, target, Final(PurePath(target.name), "sample")))
+    shutil.rmtree(written, ignore_errors=True)
+    return placed
 
 
 def collect_left_behind(record: RunRecord) -> list[ProducedFile]:

@@ -57,6 +57,8 @@ class Step:
     that has one interval for checkpoints and states may write more than was asked for: of its epoch
     files those are kept whose epoch is a multiple of `checkpoint_every` (states: `state_every`). `logs` is
     the folder that the event files under staging/logs are copied to, with the offsets added to their steps.
+    `output` is (file that the step writes, its final name); the runner renames it when the step is done.
+    `pictures` is (folder that a sampler writes into, folder they go to, what their names begin with).
     """
 
     name: StepName
@@ -71,6 +73,7 @@ class Step:
     staging: Path | None = None
     logs: Path | None = None
     output: tuple[Path, Path] | None = None
+    pictures: tuple[Path, Path, str] | None = None
     epoch_offset: int = 0
     step_offset: int = 0
     checkpoint_every: int = 1

@@ -1,5 +1,6 @@
 """`plan(job, facts, engine)`: pure. What will be done, in order, and why."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def plan_training(job: Job, facts: Facts, engine: Engine, resume: ResumePoint | 
         MachineError: the engine's environment can't do it.
     """
     engine.refuse(job, facts)
-    timing, choices = schedule(job, facts.dataset.batches_per_epoch)
+    steps_per_epoch = math.ceil(facts.dataset.batches_per_epoch / engine.processes(facts))
+    timing, choices = schedule(job, steps_per_epoch)
     _refuse_stale(job, facts)
     if resume is not None and resume.step >= timing.steps:
         raise RequestError(

@@ -17,7 +17,7 @@ from musabi.errors import ExitCode, MachineError, MusabiError
 from musabi.job.child import Child
 from musabi.job.engine import Engine, OutputParser
 from musabi.job.events import Event
-from musabi.job.harvest import clear_staging, harvest
+from musabi.job.harvest import clear_staging, harvest, place_pictures
 from musabi.job.model import Job
 from musabi.job.plan import Plan, Step, plan_as_json, plan_from_json
 from musabi.job.record import Leg, ProducedFile, RunFolder, RunRecord, RunState, StepOutcome, own_process
@@ -159,9 +159,9 @@ class Runner:
         self._emit(event)
 
     def _collect(self, step: Step, *, final: bool) -> None:
-        if step.staging is None:
-            return
         files = harvest(step, self.job.output_dir, self.job.output_name, final=final)
+        if final:
+            files += place_pictures(step)
         self._produced(files)
         for file in files:
             self._emit(

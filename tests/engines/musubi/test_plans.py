@@ -29,7 +29,7 @@ def as_text(step: Step) -> str:
             lines.append(argument)
         else:
             lines[-1] += f" {argument or repr(argument)}"
-    rest = ("discard", "stamp", "skip", "total", "staging", "logs", "epoch_offset", "step_offset")
+    rest = ("discard", "stamp", "skip", "total", "staging", "logs", "pictures", "epoch_offset", "step_offset")
     more = (*rest, "checkpoint_every", "state_every")
     lines += [f"# {name} = {getattr(step, name)}" for name in more if getattr(step, name) != default(name)]
     return "\n".join(lines) + "\n"

@@ -32,6 +32,10 @@ class DiffusersEngine:
     name = "diffusers"
     saves_on_stop = True
 
+    def processes(self, facts: Facts) -> int:
+        """Return 1: this engine trains on one device."""
+        return 1
+
     def refuse(self, job: Job, facts: Facts) -> None:
         """Raise a RequestError or MachineError for what this engine or its environment can't do."""
         refuse(job, facts)

@@ -113,7 +113,11 @@ def load_tokenizer(text_encoder: Path) -> Any:  # noqa: ANN401
     try:
         if own is not None:
             return Qwen2Tokenizer.from_pretrained(str(text_encoder.parent / own), local_files_only=True)
-        return Qwen2Tokenizer.from_pretrained(arch.TOKENIZER_REPO, subfolder="tokenizer", local_files_only=True)
+        return Qwen2Tokenizer.from_pretrained(
+            arch.TOKENIZER_REPO, subfolder="tokenizer", local_files_only=True
+        )
     except (OSError, TypeError, ValueError) as error:
-        where = str(text_encoder.parent / own) if own else f"the hub cache (HF_HOME) under {arch.TOKENIZER_REPO}"
+        where = (
+            str(text_encoder.parent / own) if own else f"the hub cache (HF_HOME) under {arch.TOKENIZER_REPO}"
+        )
         raise RequestError(f"The tokenizer is not in {where}. Run: musabi models download") from error

@@ -127,9 +127,7 @@ def _make(models: Path, seed: int, say: Say) -> dict[str, Any]:
     tiny_fit.fit_transformer(
         transformer, latents[: len(captions)], _embeddings(models, captions), STEPS, seed, tell
     )
-    _write_shards(
-        models, "dit/diffusion_pytorch_model", DIT_SHARDS, _in_bf16(transformer), {"format": "pt"}
-    )
+    _write_shards(models, "dit/diffusion_pytorch_model", DIT_SHARDS, _in_bf16(transformer), {"format": "pt"})
     return _sizes()
 
 

@@ -28,6 +28,10 @@ class MusubiEngine:
     name = "musubi"
     saves_on_stop = False
 
+    def processes(self, facts: Facts) -> int:
+        """Return the number of GPUs: accelerate shares every batch list out among all of them."""
+        return max(1, len(facts.machine.gpus))
+
     def refuse(self, job: Job, facts: Facts) -> None:
         """Raise a RequestError or MachineError for what would fail or do nothing."""
         refuse(job, facts, load(job.model))
@@ -77,7 +81,8 @@ class MusubiEngine:
         """Return the step that renders the job's prompts into `folder`."""
         recipe = load(job.model)
         extra.refuse_owned(job.extra_sample_args)
-        arguments = sample_arguments(job, facts, recipe, lora, folder)
+        written = folder / f".{job.output_name}.sampling"
+        arguments = sample_arguments(job, facts, recipe, lora, written)
         require_known("sample", arguments, facts, recipe)
         return Step(
             name="sample",
@@ -85,6 +90,7 @@ class MusubiEngine:
             argv=(str(facts.trainer.python), script("sample", facts, recipe), *arguments),
             env=base_environment(facts),
             cwd=facts.trainer.root,
+            pictures=(written, folder, job.output_name),
         )
 
     def choices(self, job: Job, facts: Facts, schedule: Schedule) -> Sequence[Choice]:
