@@ -25,6 +25,11 @@ step() {
     printf '\n[%s/8] %s\n' "$1" "$2"
 }
 
+# Tell whether FOLDER holds a file like PATTERN that was made after the LoRA, and say so.
+made_since() {
+    if [ -n "$(find "$1" -name "$2" -newer "$lora" 2>/dev/null)" ]; then echo "There already, in $1"; else return 1; fi
+}
+
 step 1 "Set the workspace up"
 ./bootstrap.sh
 step 2 "Make a tiny model and draw a dataset"
@@ -36,9 +41,9 @@ step 4 "Prepare: cache latents and captions"
 step 5 "Train with Prodigy"
 ./train_lora_prodigy.sh --continue --overwrite
 step 6 "Convert for ComfyUI"
-./convert_lora.sh "$lora"
+made_since "$WORKSPACE/output/comfyui" demo.safetensors || ./convert_lora.sh "$lora"
 step 7 "Sample"
-./musabi.sh sample "$lora"
+made_since "$WORKSPACE/output/sample" 'demo_[0-9]*.png' || ./musabi.sh sample "$lora"
 step 8 "Report"
 ./musabi.sh report
 

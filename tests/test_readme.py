@@ -15,7 +15,9 @@ def expected_table() -> str:
     parts = []
     for group, title in titles.items():
         parts += ["", title, "", "| Variable | Default | What it does |", "|---|---|---|"]
-        parts += [f"| `{name}` | {default} | {why} |" for kind, name, default, why in table() if kind == group]
+        parts += [
+            f"| `{name}` | {default} | {why} |" for kind, name, default, why in table() if kind == group
+        ]
     return "\n".join([*parts, "", ""])
 
 

@@ -1,18 +1,35 @@
 """The command line: `musabi VERB`. Verbs live in musabi.commands, a module a family.
 
+A trainer waits for what is imported here, so only the family of the verb that was typed is loaded.
+
 Exit codes: 0 done; 2 the request is wrong; 3 the machine can't; 4 the trainer failed; 130 and 143
 stopped on request. A message instead of a traceback, unless --debug stands before the verb.
 """
 
+import gc
+import json
+import os
 import sys
+from importlib import import_module
 from typing import Annotated
 
-import typer
+# Starting makes many objects that all stay: collecting between them, and looking for pydantic's plugins
+# in every installed package, would cost a start some 50 ms.
+gc.set_threshold(50_000)
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
-from musabi import __version__
-from musabi.commands import files, look, machine, models, train
-from musabi.commands.show import say, say_json
-from musabi.errors import ExitCode, MusabiError
+import typer  # noqa: E402 - after the two lines above
+
+from musabi import __version__  # noqa: E402
+from musabi.errors import ExitCode, MusabiError  # noqa: E402
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "machine": ("bootstrap",),
+    "models": ("models",),
+    "files": ("check", "convert", "sample", "run"),
+    "train": ("plan", "prepare", "train"),
+    "look": ("status", "logs", "stop", "report", "tensorboard"),
+}
 
 app = typer.Typer(
     name="musabi",
@@ -25,7 +42,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        say(__version__)
+        print(__version__)
         raise typer.Exit
 
 
@@ -39,12 +56,17 @@ def _main(
     del debug, version
 
 
-for family in (machine, models, files, train, look):
-    family.register(app)
+def load_verbs(arguments: list[str]) -> None:
+    """Add the family of the verb that is typed to `app`; all of them where none is, as for --help."""
+    typed = next((word for word in arguments if not word.startswith("-")), "")
+    wanted = [family for family, verbs in FAMILIES.items() if typed in verbs] or list(FAMILIES)
+    for family in wanted:
+        import_module(f"musabi.commands.{family}").register(app)
 
 
 def main() -> None:
     """Run the verb on the command line and exit with its code."""
+    load_verbs(sys.argv[1:])
     try:
         app()
     except MusabiError as problem:
@@ -70,5 +92,5 @@ def main() -> None:
 def _tell(problem: MusabiError) -> None:
     arguments = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     if "--json" in arguments:
-        say_json({"error": str(problem), "exit_code": int(problem.exit_code)})
+        print(json.dumps({"error": str(problem), "exit_code": int(problem.exit_code)}, indent=2))
     print(f"Error: {problem}", file=sys.stderr)

@@ -47,7 +47,12 @@ class Space:
     environment: dict[str, str]
 
     def start(self, *arguments: object, **more: Any) -> subprocess.Popen[str]:
-        settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+        settings = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "stdin": subprocess.DEVNULL,
+            "text": True,
+        }
         argv = [sys.executable, "-m", "musabi", *map(str, arguments)]
         environment = self.environment | more.pop("env", {})
         return subprocess.Popen(argv, env=environment, cwd=self.root, **(settings | more))

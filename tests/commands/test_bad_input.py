@@ -43,7 +43,10 @@ MISTAKES: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     "images without captions": (remove_captions, ("robot1.png", "robot3.png", "--allow-missing-captions")),
     "an unreadable image": (break_image, ("robot2.png",)),
     "a wrong TOML key": (break_toml("batch_size", "batchsize"), ("batchsize", "batch_size")),
-    "a TOML syntax error": (break_toml('caption_extension = ".txt"', "caption_extension = .txt"), ("line 3", "column")),
+    "a TOML syntax error": (
+        break_toml('caption_extension = ".txt"', "caption_extension = .txt"),
+        ("line 3", "column"),
+    ),
     "a missing weight file": (remove_vae, ("ae.safetensors is not there", "VAE_PATH")),
 }
 
@@ -92,7 +95,9 @@ def mount(tmp_path: Path) -> Any:
     def make(options: str) -> Path:
         place = tmp_path / f"disk{len(places)}"
         place.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True
+        )
         if done.returncode != 0:
             pytest.skip(f"this machine can't mount a tmpfs: {done.stderr.strip()}")
         places.append(place)
@@ -120,7 +125,9 @@ def test_a_disk_that_is_too_small_is_foreseen(space: Any, mount: Any) -> None:
 def test_a_disk_that_fills_up_leaves_nothing_half_written(space: Any, mount: Any) -> None:
     disk = mount("size=3m")
     (disk / "ballast").write_bytes(bytes(1_600_000))
-    process = space.start("train", env={"OUTPUT_DIR": str(disk), "MAX_TRAIN_EPOCHS": "40", "NETWORK_DIM": "8"})
+    process = space.start(
+        "train", env={"OUTPUT_DIR": str(disk), "MAX_TRAIN_EPOCHS": "40", "NETWORK_DIM": "8"}
+    )
     out, err = process.communicate(timeout=180)
     if process.returncode == 0:
         pytest.skip("the run fitted on the disk")

@@ -54,7 +54,10 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     assert space.status()["exit_code"] == 143
     space.ok("train", "--optimizer", "adamw", "--resume", **env)
 
-    whole, cut = (sorted(p.name.split("-")[-1] for p in space.output.glob(f"{n}*.safetensors")) for n in ("whole", "cut"))
+    whole, cut = (
+        sorted(p.name.split("-")[-1] for p in space.output.glob(f"{n}*.safetensors"))
+        for n in ("whole", "cut")
+    )
     assert [name.replace("whole", "") for name in whole] == [name.replace("cut", "") for name in cut]
     assert space.status()["progress"]["step"] == 180
     first, second = (tensors(space.output / f"{name}.safetensors") for name in ("whole", "cut"))
@@ -74,7 +77,9 @@ def test_a_killed_training_costs_at_most_one_save_interval(space: Any) -> None:
     wait_for(lambda: space.status()["state"] in ("failed", "interrupted"))
     space.ok("train", "--continue", **env)
     events = (max(space.root.glob("runs/*"), key=lambda p: p.stat().st_mtime) / "events.jsonl").read_text()
-    first = next(line for line in events.splitlines() if '"loss"' in line and '"step"' in line and "fixed" not in line)
+    first = next(
+        line for line in events.splitlines() if '"loss"' in line and '"step"' in line and "fixed" not in line
+    )
     import json
 
     assert 0 <= done - json.loads(first)["step"] + 1 <= 30 + 1
@@ -86,7 +91,12 @@ def in_terminal(space: Any, *arguments: str, **env: str) -> tuple[Any, int]:
     """Start a verb on a terminal of its own; return the process and the terminal's other end."""
     ours, theirs = pty.openpty()
     process = space.start(
-        *arguments, stdin=theirs, stdout=theirs, stderr=theirs, env={"TERM": "xterm", **env}, start_new_session=True
+        *arguments,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={"TERM": "xterm", **env},
+        start_new_session=True,
     )
     os.close(theirs)
     return process, ours

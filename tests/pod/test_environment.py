@@ -1,5 +1,6 @@
 """The trainer's environment: one project that pins torch, its fallback, and the wheels that fit."""
 
+import json
 import subprocess
 import tomllib
 from pathlib import Path
@@ -170,6 +171,17 @@ def test_a_changed_pin_changes_the_environment_in_place(pod: Any, tmp_path: Path
     make_wheel(tmp_path / "indexes" / "torch" / "torch", "torch", "2.9.2+cu128", "torch")
     assert pod.run(musubi_torch_version="2.9.2", environment=pod.tampered(UV_NO_CACHE="1"), **QUICK) == 0
     assert installed(pod, "torch") == "2.9.2+cu128" and installed(pod, "prodigyopt") == "1.0"
+
+
+def test_an_installation_that_was_killed_half_way_is_made_from_scratch(pod: Any) -> None:
+    pod.run(**QUICK)
+    site = next(pod.options.venv.glob("lib/python*/site-packages"))
+    (site / "torch" / "__init__.py").unlink()
+    values = json.loads((pod.options.state_dir / "bootstrap.json").read_text())
+    del values["done"]["environment"]
+    (pod.options.state_dir / "bootstrap.json").write_text(json.dumps(values))
+    assert pod.run(**QUICK) == 0, pod.last_words
+    assert (site / "torch" / "__init__.py").is_file()
 
 
 def test_a_trainer_without_the_scripts_is_named(pod: Any) -> None:

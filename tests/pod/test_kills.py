@@ -142,7 +142,7 @@ def test_children_of_a_killed_bootstrap_end_with_it(pod: Any) -> None:
     pod.hub.bytes_per_second = 20_000
     process = start(pod)
     deadline = time.monotonic() + 30
-    while not pod.hub.bodies("") and time.monotonic() < deadline:
+    while not pod.hub.bodies("ae.safetensors") and time.monotonic() < deadline:
         time.sleep(0.1)
     process.kill()
     process.communicate(timeout=10)

@@ -122,7 +122,7 @@ def versions(job: Job, facts: Facts) -> dict[str, str]:
     known = {
         "musabi": __version__,
         "python": sys.version.split()[0],
-        "torch": facts.trainer.torch,
+        "torch": facts.trainer.torch or installed_version("torch"),
         "musubi-tuner": facts.trainer.commit,
         "image": os.environ.get("MUSABI_IMAGE", ""),
         "gpu": facts.machine.gpu_name,
@@ -141,6 +141,16 @@ def lineage(plan: Plan, earlier: RunRecord | None) -> dict[str, object]:
         "start_step": plan.resume.step,
         "start_epoch": plan.resume.epoch,
     }
+
+
+def installed_version(package: str) -> str:
+    """Return the version of a package of this environment, or nothing where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def newest_or_named(settings: Settings, name: str | None) -> RunFolder:

@@ -162,7 +162,7 @@ def draw(folder: Path) -> Dataset:
 
     from musabi.engines.diffusers import drawings
 
-    rng = random.Random(SEED)
+    rng = random.Random(SEED)  # noqa: S311
     (folder / "images").mkdir(parents=True)
     for number in range(5):
         picture, caption = drawings.draw_robot(rng, 64)

@@ -21,7 +21,13 @@ PACKAGES = frozenset(
     {"torch", "diffusers", "transformers", "peft", "prodigyopt", "tensorboard", "bitsandbytes"}
 )
 SCHEDULE = Schedule(
-    steps_per_epoch=27, epochs=93, steps=2511, warmup_steps=100, save_every=9, state_every=9, sample_every=None
+    steps_per_epoch=27,
+    epochs=93,
+    steps=2511,
+    warmup_steps=100,
+    save_every=9,
+    state_every=9,
+    sample_every=None,
 )
 MakeJob = Callable[..., Job]
 
@@ -64,7 +70,8 @@ GOLDEN_PRODIGY = """\
 --dataset_config /workspace/dataset/dataset.toml
 --network_dim 32 --network_alpha 16
 --optimizer_type prodigyopt.Prodigy --learning_rate 1.0
---optimizer_args decouple=True weight_decay=0.01 betas=0.9,0.99 use_bias_correction=True safeguard_warmup=True d_coef=1.0
+--optimizer_args decouple=True weight_decay=0.01 betas=0.9,0.99 use_bias_correction=True
+safeguard_warmup=True d_coef=1.0
 --lr_scheduler constant
 --max_train_epochs 93 --max_train_steps 2511
 --save_every_n_epochs 9 --save_state_every_n_epochs 9
@@ -83,7 +90,9 @@ def test_the_training_command_with_prodigy_on_a_cpu(make_job: MakeJob) -> None:
 
 
 def test_the_training_command_with_adamw8bit_on_a_gpu_that_is_resumed_and_samples(make_job: MakeJob) -> None:
-    job = make_job(optimizer="adamw8bit", learning_rate=2e-4, seed=7, extra_train_args=("--max_grad_norm", "0.5"))
+    job = make_job(
+        optimizer="adamw8bit", learning_rate=2e-4, seed=7, extra_train_args=("--max_grad_norm", "0.5")
+    )
     resume = ResumePoint(SPACE / "output/character_lora_v1-000018-state", 18, 486)
     step = ENGINE.train_step(job, facts((80 * 2**30,)), replace(SCHEDULE, sample_every=9), resume)
     said = " ".join(step.argv)
@@ -130,7 +139,9 @@ def test_the_caching_commands(make_job: MakeJob) -> None:
 
 def test_a_fresh_cache_is_skipped_unless_existing_files_are_not_to_be_kept(make_job: MakeJob) -> None:
     fresh = replace(facts(), dataset=replace(facts().dataset, latents=CacheFacts(54), text=CacheFacts(54)))
-    assert [step.skip for step in ENGINE.cache_steps(make_job(), fresh)] == ["all 54 files are up to date"] * 2
+    assert [step.skip for step in ENGINE.cache_steps(make_job(), fresh)] == [
+        "all 54 files are up to date"
+    ] * 2
     job = make_job(caching={"latent_skip_existing": False})
     latents, _ = ENGINE.cache_steps(job, fresh)
     assert latents.skip is None
@@ -214,14 +225,20 @@ def test_the_childs_own_words_explain_a_failure() -> None:
     killed = ENGINE.explain(step, -9, '{"phase": "train", "step": 3}\n')
     assert (killed.exit_code, "memory ran out" in killed.message) == (ExitCode.MACHINE_CANNOT, True)
     unknown = ENGINE.explain(step, 1, "Fatal Python error: Segmentation fault\n")
-    assert unknown.message == "Train the LoRA: the process ended with 1. Its last words: Fatal Python error: Segmentation fault"
+    assert (
+        unknown.message
+        == "Train the LoRA: the process ended with 1. Its last words: Fatal Python error: Segmentation fault"
+    )
     assert unknown.exit_code == ExitCode.TRAINER_FAILED
 
 
 def test_planning_imports_nothing_heavy() -> None:
     code = (
         "import sys; import musabi.engines.diffusers.engine; "
-        "print([name for name in ('torch', 'numpy', 'diffusers', 'transformers', 'peft', 'PIL') if name in sys.modules])"
+        "heavy = ('torch', 'numpy', 'diffusers', 'transformers', 'peft', 'PIL'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "[]"

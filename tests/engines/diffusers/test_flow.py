@@ -51,7 +51,10 @@ def test_the_model_sees_one_minus_time_and_predicts_clean_minus_noise() -> None:
 
     model = Recorder()
     generator = torch.Generator().manual_seed(0)
-    clean, noise = torch.randn(2, 16, 4, 4, generator=generator), torch.randn(2, 16, 4, 4, generator=generator)
+    clean, noise = (
+        torch.randn(2, 16, 4, 4, generator=generator),
+        torch.randn(2, 16, 4, 4, generator=generator),
+    )
     times = torch.tensor([0.25, 0.8])
     embeds = [torch.zeros(3, 8), torch.zeros(5, 8)]
     found = flow.loss(model, clean, noise, times, embeds)

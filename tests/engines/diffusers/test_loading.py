@@ -22,16 +22,18 @@ def test_a_missing_or_cut_shard_is_named(models: Any, tmp_path: Path) -> None:
     first = tmp_path / "dit" / models.dit.name
     second = first.with_name(first.name.replace("00001-", "00002-"))
     second.write_bytes(second.read_bytes()[:-1])
-    with pytest.raises(RequestError, match="00002-of-00002.safetensors are cut short"):
+    with pytest.raises(RequestError, match=r"00002-of-00002\.safetensors are cut short"):
         open_weights(first, "DiT")
     second.unlink()
-    with pytest.raises(RequestError, match="00002-of-00002.safetensors are missing. Run: musabi models download"):
+    with pytest.raises(
+        RequestError, match=r"00002-of-00002\.safetensors are missing\. Run: musabi models download"
+    ):
         open_weights(first, "DiT")
 
 
 def test_sizes_come_from_the_files(models: Any) -> None:
     config = arch.transformer_config(open_weights(models.dit, "DiT"))
-    assert (config["dim"], config["n_layers"], config["n_refiner_layers"], config["n_heads"]) == (96, 4, 1, 3)
+    assert (config["dim"], config["n_layers"], config["n_refiner_layers"], config["n_heads"]) == (64, 3, 1, 2)
     assert (config["cap_feat_dim"], config["axes_dims"]) == (64, [8, 12, 12])
     config = arch.vae_config(open_weights(models.vae, "VAE"))
     assert (config["block_out_channels"], config["layers_per_block"]) == ([8, 16, 32, 40], 1)
@@ -55,7 +57,10 @@ def test_z_images_own_sizes_are_recognised() -> None:
     assert arch.transformer_config(real(transformer)) == arch.shipped("transformer")
     widths = (128, 256, 512, 512)
     vae = {f"encoder.down.{i}.block.0.conv1.weight": (width, 1, 3, 3) for i, width in enumerate(widths)}
-    vae |= {"encoder.down.0.block.1.conv1.weight": (128, 128, 3, 3), "decoder.conv_in.weight": (512, 16, 3, 3)}
+    vae |= {
+        "encoder.down.0.block.1.conv1.weight": (128, 128, 3, 3),
+        "decoder.conv_in.weight": (512, 16, 3, 3),
+    }
     found = arch.vae_config(real(vae))
     assert {name: found[name] for name in arch.shipped("vae")} == arch.shipped("vae")
     layer = "model.layers.0."
@@ -89,7 +94,7 @@ def test_a_tensor_too_few_is_named(models: Any, tmp_path: Path) -> None:
     tensors = load_file(models.vae)
     del tensors["decoder.mid.block_1.conv1.bias"]
     save_file(tensors, tmp_path / "ae.safetensors", {"norm_num_groups": "1"})
-    with pytest.raises(RequestError, match="VAE weights .* don't fit Z-Image"):
+    with pytest.raises(RequestError, match=r"VAE weights .* don't fit Z-Image"):
         loading.load_vae(tmp_path / "ae.safetensors", torch.device("cpu"))
 
 
@@ -105,7 +110,9 @@ def test_comfyuis_single_file_with_fused_attention_gives_the_same_model(models: 
             parts = [tensors[name.replace("to_q", part)] for part in ("to_q", "to_k", "to_v")]
             fused[name.replace("to_q", "qkv")] = torch.cat(parts)
         elif ".attention.to_k." not in name and ".attention.to_v." not in name:
-            name = name.replace("all_x_embedder.2-1", "x_embedder").replace("all_final_layer.2-1", "final_layer")
+            name = name.replace("all_x_embedder.2-1", "x_embedder").replace(
+                "all_final_layer.2-1", "final_layer"
+            )
             name = name.replace("attention.to_out.0", "attention.out")
             fused[name.replace("norm_q", "q_norm").replace("norm_k", "k_norm")] = tensor
     save_file(fused, tmp_path / "z_image.safetensors")

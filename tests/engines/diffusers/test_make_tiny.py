@@ -117,13 +117,13 @@ def test_the_vae_gives_back_what_it_was_given(models: Any) -> None:
     from musabi.engines.diffusers import drawings, loading
 
     vae = loading.load_vae(models.vae, torch.device("cpu"))
-    picture, _ = drawings.draw_robot(random.Random(99), 64)
+    picture, _ = drawings.draw_robot(random.Random(99), 64)  # noqa: S311
     given = torch.from_numpy(numpy.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
         latents = vae.encode(given).latent_dist.mode()
         back = vae.decode(latents).sample
     assert latents.shape == (1, 16, 8, 8)
-    assert float((back - given).abs().mean()) < 0.2
+    assert float((back - given).abs().mean()) < 0.25
     assert 1.5 < float(latents.std()) < 4.5
 
 

@@ -35,7 +35,7 @@ def test_an_argument_that_the_optimizer_does_not_take_is_refused() -> None:
 
 
 def test_an_unknown_optimizer_names_the_engine_that_may_have_it() -> None:
-    with pytest.raises(RequestError, match="has no optimizer Lion; .*The musubi engine has others"):
+    with pytest.raises(RequestError, match=r"has no optimizer Lion; .*The musubi engine has others"):
         make("Lion")
 
 

@@ -71,7 +71,9 @@ def test_a_run_that_was_stopped_within_an_epoch_goes_on_at_its_step(
     assert_same(tmp_path / "whole", tmp_path / "rest")
 
 
-def test_a_resumed_run_logs_on_at_its_step_with_the_whole_runs_rate(run_training: Run, tmp_path: Path) -> None:
+def test_a_resumed_run_logs_on_at_its_step_with_the_whole_runs_rate(
+    run_training: Run, tmp_path: Path
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     def rates(folder: Path) -> list[tuple[int, float]]:
@@ -93,7 +95,10 @@ def test_a_resumed_run_logs_on_at_its_step_with_the_whole_runs_rate(run_training
     [
         (("--network_dim", "8"), "NETWORK_DIM was 4 and is now 8"),
         (("--seed", "43"), "SEED was 42 and is now 43"),
-        (("--optimizer_type", "AdamW", "--optimizer_args", "eps=1e-8"), "optimizer was Prodigy and is now AdamW"),
+        (
+            ("--optimizer_type", "AdamW", "--optimizer_args", "eps=1e-8"),
+            "optimizer was Prodigy and is now AdamW",
+        ),
     ],
 )
 def test_a_state_of_another_run_is_refused(
@@ -104,7 +109,9 @@ def test_a_state_of_another_run_is_refused(
         run_training(tmp_path, "--max_train_steps", 2, "--resume", tmp_path / "lora-state", *flags)
 
 
-@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl"])
+@pytest.mark.parametrize(
+    "part", ["model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl"]
+)
 def test_a_state_that_lost_a_file_is_not_whole(run_training: Run, tmp_path: Path, part: str) -> None:
     run_training(tmp_path, "--max_train_steps", 1, "--save_state_every_n_epochs", 1)
     state = tmp_path / "lora-state"

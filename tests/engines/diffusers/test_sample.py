@@ -40,7 +40,9 @@ def test_a_lora_changes_the_picture_as_trained_and_as_converted(
     run_child(sample.main, *common, "--save_path", tmp_path / "native", "--lora_weight", native)
     run_child(sample.main, *common, "--save_path", tmp_path / "comfy", "--lora_weight", comfy)
     run_child(
-        sample.main, *common, *("--save_path", tmp_path / "off", "--lora_weight", native, "--lora_multiplier", 0)
+        sample.main,
+        *common,
+        *("--save_path", tmp_path / "off", "--lora_weight", native, "--lora_multiplier", 0),
     )
     plain = pixels(tmp_path / "plain")
     assert abs(pixels(tmp_path / "native") - plain).mean() > 1
@@ -56,7 +58,16 @@ def test_pictures_are_named_after_the_output_the_prompt_the_time_and_the_seed(
     done = run_child(
         sample.main,
         *models.flags,
-        *("--from_file", prompts, "--save_path", tmp_path / "out", "--output_name", "lora", "--device", "cpu"),
+        *(
+            "--from_file",
+            prompts,
+            "--save_path",
+            tmp_path / "out",
+            "--output_name",
+            "lora",
+            "--device",
+            "cpu",
+        ),
     )
     (path,) = (tmp_path / "out").iterdir()
     assert re.fullmatch(r"lora_00_\d{14}_11\.png", path.name)
@@ -70,7 +81,14 @@ def test_a_file_that_is_no_lora_is_refused_before_anything_is_loaded(
         sample.main(
             [
                 *models.flags,
-                *("--from_file", str(prompts), "--save_path", str(tmp_path), "--lora_weight", str(models.vae)),
+                *(
+                    "--from_file",
+                    str(prompts),
+                    "--save_path",
+                    str(tmp_path),
+                    "--lora_weight",
+                    str(models.vae),
+                ),
             ]
         )
 

@@ -52,7 +52,9 @@ def test_files_have_the_contracts_names(run_training: Run, tmp_path: Path) -> No
     assert [(event.epoch, event.step) for event in done.of("checkpoint")] == [(1, 3), (2, 6), (3, 9), (4, 12)]
 
 
-def test_the_same_seed_gives_the_same_tensors_and_another_one_others(run_training: Run, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_tensors_and_another_one_others(
+    run_training: Run, tmp_path: Path
+) -> None:
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         run_training(tmp_path / name, "--max_train_epochs", 2, "--seed", seed)
     assert same(tmp_path / "a/lora.safetensors", tmp_path / "b/lora.safetensors")
@@ -103,10 +105,10 @@ def test_keys_alphas_and_metadata_are_musubi_tuners(run_training: Run, tmp_path:
     with safe_open(tmp_path / "lora.safetensors", "pt") as file:
         names, metadata = set(file.keys()), file.metadata()
         alpha = file.get_tensor("lora_unet_layers_0_attention_to_out_0.alpha")
-        down = file.get_tensor("lora_unet_layers_3_feed_forward_w2.lora_down.weight")
+        down = file.get_tensor("lora_unet_layers_2_feed_forward_w2.lora_down.weight")
     modules = [
         f"lora_unet_layers_{layer}_{part}"
-        for layer in range(4)
+        for layer in range(3)
         for part in (
             *(f"attention_to_{name}" for name in ("q", "k", "v", "out_0")),
             *(f"feed_forward_w{number}" for number in (1, 2, 3)),
@@ -169,7 +171,9 @@ def test_adamw8bit_falls_back_to_adamw_with_one_plain_line(run_training: Run, tm
 
 def test_pictures_are_rendered_at_the_interval_asked_for(run_training: Run, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("ohwx robot --w 64 --h 64 --s 2 --l 1 --d 5\na circle --w 32 --h 64 --s 2 --l 2 --d 6\n")
+    prompts.write_text(
+        "ohwx robot --w 64 --h 64 --s 2 --l 1 --d 5\na circle --w 32 --h 64 --s 2 --l 2 --d 6\n"
+    )
     done = run_training(
         tmp_path / "out",
         *("--max_train_epochs", 3, "--sample_prompts", prompts, "--sample_every_n_epochs", 2),
@@ -197,7 +201,9 @@ def test_a_missing_cache_file_is_named_before_anything_is_loaded(
     run_training: Run, dataset: Any, tmp_path: Path
 ) -> None:
     (dataset.cache / "robot1_zi_te.safetensors").unlink()
-    with pytest.raises(RequestError, match=r"robot1_zi_te\.safetensors is missing or cut short\. Run: musabi"):
+    with pytest.raises(
+        RequestError, match=r"robot1_zi_te\.safetensors is missing or cut short\. Run: musabi"
+    ):
         run_training(tmp_path / "out", "--max_train_steps", 1, toml=dataset.toml)
 
 

@@ -8,13 +8,10 @@ from typing import Any
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 48, 49),
-    "orange": (240, 147, 43),
     "yellow": (249, 202, 36),
     "green": (46, 160, 67),
     "blue": (41, 98, 255),
-    "purple": (142, 68, 173),
     "white": (245, 246, 250),
-    "black": (30, 39, 46),
 }
 SHAPES = ("circle", "square", "triangle")
 TRIGGER = "ohwx robot"
@@ -47,8 +44,8 @@ def draw_shape(rng: random.Random, size: int) -> tuple[Any, str]:
     colour, background = _two_colours(rng)
     image = _canvas(size, background)
     side = image.width
-    radius = side * rng.uniform(0.24, 0.34)
-    x, y = (side * rng.uniform(0.42, 0.58) for _ in range(2))
+    radius = side * rng.uniform(0.3, 0.34)
+    x, y = (side * rng.uniform(0.48, 0.52) for _ in range(2))
     draw = ImageDraw.Draw(image)
     box = (x - radius, y - radius, x + radius, y + radius)
     if shape == "circle":
@@ -65,7 +62,7 @@ def draw_robot(rng: random.Random, size: int, background: str | None = None) -> 
     """Return (RGB image of size x size pixels, caption): the demo's character on a plain background."""
     from PIL import ImageDraw
 
-    background = background or rng.choice(sorted(set(COLOURS) - {"black", "white", "orange"}))
+    background = background or rng.choice(sorted(set(COLOURS) - {"white"}))
     image = _canvas(size, background)
     unit = image.width / 16 * rng.uniform(0.94, 1.06)
     x, y = (image.width * rng.uniform(0.48, 0.52) for _ in range(2))

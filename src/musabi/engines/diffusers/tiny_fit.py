@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from musabi.engines.diffusers import arch, flow
 
-DIM, LAYERS, REFINERS, HEADS = 96, 4, 1, 3
+DIM, LAYERS, REFINERS, HEADS = 64, 3, 1, 2
 TEXT = {
     "hidden_size": 64,
     "num_hidden_layers": 3,
@@ -19,7 +19,7 @@ TEXT = {
     "initializer_range": 0.2,  # wide, so that other words give clearly other embeddings
 }
 
-LEARNING_RATE = 4e-3
+LEARNING_RATE = 8e-3
 WARMUP = 10
 
 

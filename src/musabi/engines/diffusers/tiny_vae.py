@@ -43,7 +43,8 @@ def solve_vae(pictures: Tensor) -> tuple[Any, Tensor]:
     with torch.no_grad():
         levels = _solve_encoder(vae, pictures)
         latents = vae.encode(pictures).latent_dist.mode()
-        _solve_decoder(vae, latents, levels)
+        some = slice(None, None, 3)  # the decoder has fewer unknowns for each pixel
+        _solve_decoder(vae, latents[some], [level[some] for level in levels])
     return vae, latents
 
 
