@@ -1,5 +1,6 @@
 """Ctrl-C, stop, kill -9 and resume, on the embedded engine and a small model."""
 
+import json
 import os
 import pty
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 LONG = {"MAX_TRAIN_EPOCHS": "60", "SAVE_EVERY_N_EPOCHS": "20"}
+ENDLESS = {"MAX_TRAIN_EPOCHS": "20000", "SAVE_EVERY_N_EPOCHS": "5000"}
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
@@ -23,8 +25,6 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
 
 def steps_done(space: Any) -> int:
     """Return the newest step in the newest run's events, read as a watcher would."""
-    import json
-
     files = sorted(space.root.glob("runs/*/events.jsonl"), key=lambda path: path.stat().st_mtime)
     steps = [0]
     for line in files[-1].read_text().splitlines() if files else ():
@@ -80,8 +80,6 @@ def test_a_killed_training_costs_at_most_one_save_interval(space: Any) -> None:
     first = next(
         line for line in events.splitlines() if '"loss"' in line and '"step"' in line and "fixed" not in line
     )
-    import json
-
     assert 0 <= done - json.loads(first)["step"] + 1 <= 30 + 1
     assert space.status()["progress"]["step"] == 180
     assert (space.output / "demo.safetensors").exists()
@@ -117,7 +115,7 @@ def read_until(terminal: int, text: str, seconds: float = 60) -> str:
 
 
 def test_ctrl_c_asks_and_a_second_one_leaves_the_training_running(space: Any) -> None:
-    process, terminal = in_terminal(space, "train", **LONG)
+    process, terminal = in_terminal(space, "train", **ENDLESS)
     wait_for(lambda: steps_done(space) >= 3)
     os.kill(process.pid, signal.SIGINT)
     read_until(terminal, "Stop the run (s)")
@@ -127,7 +125,7 @@ def test_ctrl_c_asks_and_a_second_one_leaves_the_training_running(space: Any) ->
     assert space.status()["state"] == "running"
 
     # Another terminal looks on; there, Ctrl-C and s stop the run, and what was saved is said.
-    process, terminal = in_terminal(space, "logs", "-f", **LONG)
+    process, terminal = in_terminal(space, "logs", "-f", **ENDLESS)
     read_until(terminal, "step")
     os.kill(process.pid, signal.SIGINT)
     read_until(terminal, "Stop the run (s)")
@@ -137,7 +135,7 @@ def test_ctrl_c_asks_and_a_second_one_leaves_the_training_running(space: Any) ->
 
 
 def test_a_second_training_is_refused_while_one_goes_on(space: Any) -> None:
-    space.ok("train", "--detach", **LONG)
+    space.ok("train", "--detach", **ENDLESS)
     code, message = space.refused("train", OUTPUT_NAME="other")
     assert code == 2 and "is still running" in message
     space.ok("stop")
