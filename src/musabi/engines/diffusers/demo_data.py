@@ -48,7 +48,7 @@ def make_demo_dataset(workspace: Workspace, *, seed: int) -> None:
 
 def prompts() -> str:
     """Return the demo's prompt file: few steps, as small as the pictures."""
-    flags = f"--w {SIDE} --h {SIDE} --s 10 --l 2.0"
+    flags = f"--w {SIDE} --h {SIDE} --s 20 --l 1"
     return "".join(f"{prompt} {flags} --d {41 + i}\n" for i, prompt in enumerate(PROMPTS, start=1))
 
 
