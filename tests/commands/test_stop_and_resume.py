@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from small.space import Space
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 LONG = {"MAX_TRAIN_EPOCHS": "60", "SAVE_EVERY_N_EPOCHS": "20"}
 ENDLESS = {"MAX_TRAIN_EPOCHS": "20000", "SAVE_EVERY_N_EPOCHS": "5000"}
@@ -23,7 +25,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def steps_done(space: Any) -> int:
+def steps_done(space: Space) -> int:
     """Return the newest step in the newest run's events, read as a watcher would."""
     files = sorted(space.root.glob("runs/*/events.jsonl"), key=lambda path: path.stat().st_mtime)
     steps = [0]
@@ -43,7 +45,7 @@ def learning_rates(folder: Path) -> dict[int, float]:
 
 
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
-    space: Any, tensors: Callable[[Path], dict[str, Any]]
+    space: Space, tensors: Callable[[Path], dict[str, Any]]
 ) -> None:
     space.ok("train", "--optimizer", "adamw", OUTPUT_NAME="whole", LOGGING_DIR=str(space.root / "a"), **LONG)
     env = {"OUTPUT_NAME": "cut", "LOGGING_DIR": str(space.root / "b"), **LONG}
@@ -65,7 +67,7 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     assert learning_rates(space.root / "a") == learning_rates(space.root / "b")
 
 
-def test_a_killed_training_costs_at_most_one_save_interval(space: Any) -> None:
+def test_a_killed_training_costs_at_most_one_save_interval(space: Space) -> None:
     env = {"MAX_TRAIN_EPOCHS": "60", "SAVE_EVERY_N_EPOCHS": "10"}
     space.ok("train", "--detach", **env)
     wait_for(lambda: steps_done(space) >= 65)
@@ -85,7 +87,7 @@ def test_a_killed_training_costs_at_most_one_save_interval(space: Any) -> None:
     assert (space.output / "demo.safetensors").exists()
 
 
-def in_terminal(space: Any, *arguments: str, **env: str) -> tuple[Any, int]:
+def in_terminal(space: Space, *arguments: str, **env: str) -> tuple[Any, int]:
     """Start a verb on a terminal of its own; return the process and the terminal's other end."""
     ours, theirs = pty.openpty()
     process = space.start(
@@ -114,7 +116,7 @@ def read_until(terminal: int, text: str, seconds: float = 60) -> str:
     return seen
 
 
-def test_ctrl_c_asks_and_a_second_one_leaves_the_training_running(space: Any) -> None:
+def test_ctrl_c_asks_and_a_second_one_leaves_the_training_running(space: Space) -> None:
     process, terminal = in_terminal(space, "train", **ENDLESS)
     wait_for(lambda: steps_done(space) >= 3)
     os.kill(process.pid, signal.SIGINT)
@@ -134,7 +136,7 @@ def test_ctrl_c_asks_and_a_second_one_leaves_the_training_running(space: Any) ->
     assert process.wait(timeout=60) == 143
 
 
-def test_a_second_training_is_refused_while_one_goes_on(space: Any) -> None:
+def test_a_second_training_is_refused_while_one_goes_on(space: Space) -> None:
     space.ok("train", "--detach", **ENDLESS)
     code, message = space.refused("train", OUTPUT_NAME="other")
     assert code == 2 and "is still running" in message
@@ -142,6 +144,6 @@ def test_a_second_training_is_refused_while_one_goes_on(space: Any) -> None:
     assert "is not running" in space.refused("stop")[1]
 
 
-def test_there_is_nothing_to_resume_of_a_name_that_was_never_trained(space: Any) -> None:
+def test_there_is_nothing_to_resume_of_a_name_that_was_never_trained(space: Space) -> None:
     code, message = space.refused("train", "--resume")
     assert code == 2 and "There is no run of demo to go on with" in message

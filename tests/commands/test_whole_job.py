@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from small.space import Space
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 
 
@@ -14,7 +16,7 @@ def names(folder: Path, pattern: str = "*") -> list[str]:
     return sorted(path.name for path in folder.glob(pattern))
 
 
-def test_a_job_file_becomes_a_trained_converted_sampled_lora_and_a_report(empty: Any) -> None:
+def test_a_job_file_becomes_a_trained_converted_sampled_lora_and_a_report(empty: Space) -> None:
     job = empty.root / "job.toml"
     job.write_text('optimizer = "prodigy"\noutput_name = "robot"\nmax_train_epochs = 2\n')
     printed = empty.ok("run", job)
@@ -31,7 +33,7 @@ def test_a_job_file_becomes_a_trained_converted_sampled_lora_and_a_report(empty:
 
 
 def test_lora_keys_are_musubis_and_converted_keys_are_comfyuis(
-    space: Any, tensors: Callable[[Path], dict[str, Any]]
+    space: Space, tensors: Callable[[Path], dict[str, Any]]
 ) -> None:
     space.ok("train")
     space.ok("convert", space.output / "demo.safetensors")
@@ -64,7 +66,7 @@ def test_lora_keys_are_musubis_and_converted_keys_are_comfyuis(
     assert json.loads(space.ok("status", "--json"))["run"]["progress"]["step"] == 9
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(space: Any) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(space: Space) -> None:
     before = sorted(path for path in space.root.rglob("*") if "cache" not in path.parts)
     text = space.ok("train", "--dry-run")
     assert "3 steps an epoch x 2 epochs" in text and "--network_dim 4" in text
@@ -74,6 +76,6 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(space: Any) -> None:
     assert sorted(path for path in space.root.rglob("*") if "cache" not in path.parts) == before
 
 
-def test_what_follows_the_dashes_reaches_the_trainer(space: Any) -> None:
+def test_what_follows_the_dashes_reaches_the_trainer(space: Space) -> None:
     plan = json.loads(space.ok("plan", "--json", "--", "--max_grad_norm", "0.5"))
     assert plan["steps"][2]["argv"][-2:] == ["--max_grad_norm", "0.5"]

@@ -136,7 +136,8 @@ def sample_verb(
     require_weights(job)
     read_prompts(job.sample_prompts)
     trainer = engine(job.engine)
-    step = trainer.sample_step(job, facts, chosen, (folder or job.output_dir / "sample").absolute())
+    usual = job.output_dir / ("sample" if chosen else "sample-without-lora")
+    step = trainer.sample_step(job, facts, chosen, (folder or usual).absolute())
     made: list[str] = []
     execute(step, trainer, lambda event: _tell(event, made, quiet=as_json))
     if as_json:

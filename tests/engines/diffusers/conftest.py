@@ -13,23 +13,11 @@ from pathlib import Path
 import pytest
 
 from musabi.job.events import Event, parse
+from small.model import TOML, draw_images, make_small_model
 
 os.environ["OMP_NUM_THREADS"] = "1"
 if find_spec("diffusers") is None or find_spec("torch") is None:  # the extra [diffusers] is not installed
     collect_ignore_glob = ["test_*.py"]
-
-SEED = 42
-TOML = """\
-[general]
-resolution = [64, 64]
-caption_extension = ".txt"
-batch_size = 2
-enable_bucket = true
-
-[[datasets]]
-image_directory = "{images}"
-cache_directory = "{cache}"
-"""
 
 
 @dataclass(frozen=True)
@@ -123,17 +111,8 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     """A small model whose base was fitted for a few steps only."""
-    import torch
-
-    from musabi.engines.diffusers import make_tiny
-
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make_tiny, "STEPS", 6)
-        patch.setattr(make_tiny, "PICTURES", 40)
-        patch.setattr(make_tiny, "SIDE", 64)
-        make_tiny.make_tiny(folder, folder / "hf", seed=SEED, say=lambda text: None)
+    make_small_model(folder, folder / "hf")
     return Models(folder)
 
 
@@ -158,18 +137,7 @@ def dataset(tmp_path: Path, cached: Dataset) -> Dataset:
 
 
 def draw(folder: Path) -> Dataset:
-    import random
-
-    from musabi.engines.diffusers import drawings
-
-    rng = random.Random(SEED)  # noqa: S311
-    (folder / "images").mkdir(parents=True)
-    for number in range(5):
-        picture, caption = drawings.draw_robot(rng, 64)
-        if number >= 3:
-            picture = picture.crop((0, 16, 64, 48))
-        picture.save(folder / "images" / f"robot{number}.png")
-        (folder / "images" / f"robot{number}.txt").write_text(caption + " smiling" * number)
+    draw_images(folder / "images")
     return _with_toml(folder)
 
 
