@@ -6,5 +6,5 @@ for program in "$here/.venv/bin/musabi" /opt/musabi/venv/bin/musabi; do
     if [ -x "$program" ]; then exec "$program" "$@"; fi
 done
 if command -v musabi >/dev/null; then exec musabi "$@"; fi
-echo "Error: musabi is not installed. Run ./demo.sh once, or: pip install musabi" >&2
+echo "Error: musabi is not installed. Run once: $here/scripts/setup.sh pod" >&2
 exit 3

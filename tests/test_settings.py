@@ -18,6 +18,10 @@ REFUSED = {
     ("OUTPUT_NAME", "a/b"): 'OUTPUT_NAME is "a/b", but it must be a plain file name',
     ("LOGGING_DIR", ""): "LOGGING_DIR is empty. Unset it for the default, /workspace/logs.",
     ("OUTPUT_NAME", " "): "OUTPUT_NAME is empty.",
+    ("OUTPUT_NAME", "-rf"): 'OUTPUT_NAME is "-rf", but it must be a plain file name',
+    ("OUTPUT_NAME", "a" * 151): f'OUTPUT_NAME is "{"a" * 151}", but it must be at most 150 bytes long.',
+    ("LEARNING_RATE", "inf"): 'LEARNING_RATE is "inf", but it must be a number. The default is 0.0001.',
+    ("LATENT_DEVICE", "gpu"): 'LATENT_DEVICE is "gpu", but it must be cuda, cuda:0 or cpu.',
 }
 
 
@@ -57,7 +61,13 @@ def test_engine_auto_is_always_musubi() -> None:
 
 def test_what_children_get_holds_no_token() -> None:
     environment = load({"HF_TOKEN": "hf_secret", "JUPYTER_TOKEN": "jt"}).child_environment
-    assert not any("TOKEN" in name or value in ("hf_secret", "jt") for name, value in environment.items())
+    assert not {"hf_secret", "jt"} & set(environment.values())
+    assert {name for name in environment if "TOKEN" in name} == {"HF_TOKEN_PATH"}
+
+
+def test_a_token_that_somebody_logs_in_with_stays_off_the_volume() -> None:
+    path = load({}).child_environment["HF_TOKEN_PATH"]
+    assert path == str(Path("~/.cache/huggingface/token").expanduser())
 
 
 def test_every_setting_is_a_row_with_a_default_and_a_purpose() -> None:

@@ -30,6 +30,8 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
+Device = Annotated[str, Field(pattern=r"^(cpu|(cuda|xpu|mps)(:\d+)?)$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _row(default: Any, why: str, group: Literal["pod", "job"]) -> Any:  # noqa: ANN401 - as pydantic's Field
@@ -60,7 +62,9 @@ class Settings(BaseModel):
     tensorboard_host: str = _pod("127.0.0.1", "the address TensorBoard listens on; 0.0.0.0 opens it to all")
     tensorboard_logdir: Path = _pod(Path("/workspace/logs"), "the folder TensorBoard shows")
     hf_token: str | None = _pod(None, "Hugging Face token, for gated models")
-    hf_token_path: Path | None = _pod(None, "file that holds the token; keep it off the network volume")
+    hf_token_path: Path = _pod(
+        Path("~/.cache/huggingface/token"), "file that holds the token; keep it off the network volume"
+    )
     hf_max_workers: Count = _pod(16, "files downloaded at the same time")
     skip_model_download: Switch = _pod(False, "bootstrap without the weights")
     run_bootstrap_on_start: Switch = _pod(True, "bootstrap when the pod starts")
@@ -96,12 +100,10 @@ class Settings(BaseModel):
     dataset_config: Path = _job(Path("/workspace/dataset/dataset.toml"), "the dataset TOML")
     sample_prompts: Path = _job(Path("/workspace/dataset/sample_prompts.txt"), "prompts for samples")
     network_dim: Annotated[int, Field(ge=1, le=1024)] = _job(32, "LoRA rank")
-    network_alpha: Annotated[float, Field(gt=0)] = _job(16, "LoRA alpha")
-    prodigy_d_coef: Annotated[float, Field(gt=0)] = _job(1.0, "Prodigy: factor on its own learning rate")
+    network_alpha: Positive = _job(16, "LoRA alpha")
+    prodigy_d_coef: Positive = _job(1.0, "Prodigy: factor on its own learning rate")
     prodigy_safeguard_warmup: Switch = _job(True, "Prodigy: safeguard for runs with warm-up")
-    learning_rate: Annotated[float, Field(gt=0)] = _job(
-        1e-4, "AdamW8bit: learning rate (Prodigy finds its own)"
-    )
+    learning_rate: Positive = _job(1e-4, "AdamW8bit: learning rate (Prodigy finds its own)")
     max_train_epochs: Count | None = _job(None, "epochs; worked out from TARGET_STEPS where not set")
     target_steps: Count = _job(2500, "optimizer steps to aim at where MAX_TRAIN_EPOCHS is not set")
     save_every_n_epochs: Count | None = _job(None, "epochs between checkpoints; ten a run where not set")
@@ -119,8 +121,8 @@ class Settings(BaseModel):
         None, "DiT blocks kept in main memory to save GPU memory"
     )
     text_encoder_batch_size: Count = _job(4, "captions encoded at the same time")
-    text_encoder_device: str | None = _job(None, "device for captions; cuda, or cpu where there is none")
-    latent_device: str | None = _job(None, "device for latents; cuda, or cpu where there is none")
+    text_encoder_device: Device | None = _job(None, "device for captions; cuda, or cpu where there is none")
+    latent_device: Device | None = _job(None, "device for latents; cuda, or cpu where there is none")
     text_encoder_num_workers: Count = _job(1, "loader threads for captions")
     text_encoder_skip_existing: Switch = _job(True, "keep the caption caches that are still right")
     latent_num_workers: Count = _job(1, "loader threads for images")
@@ -141,9 +143,11 @@ class Settings(BaseModel):
         """What every child process gets besides the environment it inherits. Holds no secret."""
         return {
             "HF_HOME": str(self.hf_home),
+            "HF_TOKEN_PATH": str(self.hf_token_path),
             "HF_HUB_DOWNLOAD_TIMEOUT": str(self.hf_hub_download_timeout),
             "HF_HUB_ETAG_TIMEOUT": str(self.hf_hub_etag_timeout),
             "HF_XET_HIGH_PERFORMANCE": str(int(self.hf_xet_high_performance)),
+            "HF_HUB_ENABLE_HF_TRANSFER": str(int(self.hf_hub_enable_hf_transfer)),
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
@@ -273,6 +277,7 @@ def _message(wrong: ValidationError, values: Mapping[str, Any]) -> str:
         "less_than_equal": f"must be at most {context.get('le')}",
         "greater_than": f"must be more than {context.get('gt', 0):g}",
         "less_than": f"must be less than {context.get('lt', 0):g}",
+        "string_pattern_mismatch": "must be cuda, cuda:0 or cpu",
         "value_error": str(context.get("error", "")),
     }
     what = bounds.get(error["type"]) or _expected(Settings.model_fields[name])

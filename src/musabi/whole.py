@@ -6,11 +6,14 @@ moment leaves either the old file or the new one, never a piece.
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_SHARD = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})\.safetensors")
 
 
 @contextmanager
@@ -80,3 +83,12 @@ def safetensors_header(path: Path) -> tuple[int, dict[str, Any]] | None:
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return (length, header) if isinstance(header, dict) else None
+
+
+def shards(path: Path) -> tuple[Path, ...]:
+    """Return all files that belong to `path`: itself, or every shard of the set that its name counts."""
+    match = _SHARD.fullmatch(path.name)
+    if match is None:
+        return (path,)
+    stem, count = match["stem"], int(match["count"])
+    return tuple(path.with_name(f"{stem}-{n:05d}-of-{count:05d}.safetensors") for n in range(1, count + 1))

@@ -186,6 +186,15 @@ def test_fp8_makes_the_captions_stale_and_extra_arguments_all(trainer: Trainer) 
     assert len(trainer.look().latents.stale) == 2
 
 
+def test_arguments_that_only_change_how_fast_a_cache_is_made_make_nothing_stale(trainer: Trainer) -> None:
+    trainer.cache()
+    trainer.extra = ("--num_workers", "2", "--device=cpu", "--batch_size", "4")
+    facts = trainer.look()
+    assert facts.latents.fresh and facts.text.fresh
+    trainer.extra = (*trainer.extra, "--some_option")
+    assert not trainer.look().latents.fresh
+
+
 def test_a_cut_off_cache_file_is_stale(trainer: Trainer) -> None:
     trainer.cache()
     file = trainer.folder.cache / "a_zi_te.safetensors"
@@ -348,11 +357,3 @@ def test_block_sampling_reads_the_whole_of_a_small_file_and_both_ends_of_a_large
         seen.add(identity.sampled_hash(path))
         path.write_bytes(kept)
     assert len(seen) == 5
-
-
-def test_all_shards_of_a_split_model_are_named(tmp_path: Path) -> None:
-    first = tmp_path / "model-00001-of-00003.safetensors"
-    assert [path.name for path in identity.shards(first)] == [
-        f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)
-    ]
-    assert identity.shards(tmp_path / "ae.safetensors") == (tmp_path / "ae.safetensors",)

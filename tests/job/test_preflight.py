@@ -8,7 +8,8 @@ import pytest
 
 from musabi.errors import MachineError, RequestError
 from musabi.job.model import Job
-from musabi.job.preflight import existing_outputs, require_weights, require_writable, shards
+from musabi.job.preflight import existing_outputs, require_weights, require_writable
+from musabi.whole import shards
 
 MakeJob = Callable[..., Job]
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
@@ -19,7 +20,7 @@ def test_all_shards_of_a_split_file_are_needed(tmp_path: Path) -> None:
         "m-00001-of-00002.safetensors",
         "m-00002-of-00002.safetensors",
     ]
-    assert shards(tmp_path / "ae.safetensors") == [tmp_path / "ae.safetensors"]
+    assert shards(tmp_path / "ae.safetensors") == (tmp_path / "ae.safetensors",)
 
 
 def test_a_missing_shard_is_named_with_its_variable(make_job: MakeJob, tmp_path: Path) -> None:

@@ -184,6 +184,54 @@ def test_stop_after_save_waits_for_the_next_state(
     assert state.exists() and "The newest state is demo-000001-state" in message
 
 
+def test_the_state_at_the_end_does_not_cut_off_the_lora_that_comes_after_it(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    """musubi-tuner's order; a stop after the next state waits for all of it."""
+    state, lora = tmp_path / "output_dir" / "demo-state", tmp_path / "output_dir" / "demo.safetensors"
+    folder = run_folder(
+        "import json, pathlib, time\n"
+        "print(json.dumps({'phase': 'train', 'step': 12, 'steps': 12}))\n"
+        "time.sleep(1.5)\n"
+        f"state = pathlib.Path({str(state)!r}); state.mkdir(parents=True)\n"
+        "print(json.dumps({'phase': 'train', 'kind': 'state', 'file': str(state)}))\n"
+        "time.sleep(1.5)\n"
+        f"pathlib.Path({str(lora)!r}).touch()\n"
+    )
+    pid = start_detached(folder, folder.load(), stand_in())
+    wait_for(lambda: steps_seen(folder) >= 12)
+    ask_to_stop(folder, after_save=True)
+    os.waitpid(pid, 0)
+    record = folder.load()
+    assert lora.exists()
+    assert (record.state, record.message, record.steps[0].state) == (RunState.DONE, None, "done")
+
+
+def test_a_stop_after_the_training_names_what_was_not_done(run_folder: RunFactory, stand_in: type) -> None:
+    later = Step("convert", "Convert the LoRA", ("sleep", "600"))
+    folder = run_folder('print(\'{"phase": "train", "step": 12, "steps": 12}\')', after=(later,))
+    pid = start_detached(folder, folder.load(), stand_in())
+    wait_for(lambda: [step.state for step in folder.load().steps] == ["done", "running"])
+    ask_to_stop(folder)
+    os.waitpid(pid, 0)
+    record = folder.load()
+    assert record.state is RunState.STOPPED
+    assert (record.message or "").startswith("The training was done")
+    assert (record.message or "").endswith("Not done: Convert the LoRA.")
+
+
+def test_an_error_that_nobody_foresaw_is_said_too(run_folder: RunFactory, stand_in: type) -> None:
+    class Broken:
+        def feed(self, text: str) -> list[events.Event]:
+            raise ValueError("what is this")
+
+    engine = stand_in()
+    engine.parser = lambda step: Broken()
+    record = run_to_end(run_folder("print(1)"), engine)
+    assert (record.state, record.steps[0].state) == (RunState.FAILED, "failed")
+    assert "ValueError: what is this" in (record.message or "")
+
+
 def test_only_the_newest_states_are_kept(run_folder: RunFactory, stand_in: type, tmp_path: Path) -> None:
     output = tmp_path / "output_dir"
     folder = run_folder(

@@ -13,8 +13,8 @@ def make_states(folder: Path, *names: str) -> None:
         os.utime(folder / name, (1000 + number, 1000 + number))
 
 
-def test_states_are_ordered_by_how_much_was_done(tmp_path: Path, legs: list[Leg]) -> None:
-    make_states(tmp_path, "a-state", "a-step00000007-state", "a-000001-state", "b-000002-state", "a-x-state")
+def test_states_are_ordered_by_when_they_were_saved(tmp_path: Path, legs: list[Leg]) -> None:
+    make_states(tmp_path, "a-000001-state", "a-step00000007-state", "a-state", "b-000002-state", "a-x-state")
     found = [(state.path.name, state.epoch, state.step) for state in find_states(tmp_path, "a", legs)]
     assert found == [("a-000001-state", 1, 4), ("a-step00000007-state", 1, 7), ("a-state", 3, 12)]
 
@@ -32,6 +32,21 @@ def test_states_of_an_older_run_are_neither_chosen_nor_pruned(tmp_path: Path, le
     assert point is not None and point.state.name == "a-000002-state"
     assert [path.name for path in prune(states, 1001, 1)] == ["a-000001-state"]
     assert (tmp_path / "a-000003-state").exists()
+
+
+def test_with_fewer_images_than_before_the_newest_state_is_kept_though_it_has_fewer_steps(
+    tmp_path: Path,
+) -> None:
+    make_states(tmp_path, "a-000010-state", "a-000011-state")
+    legs = [
+        Leg(started=0, epochs=20, steps=200, steps_per_epoch=10),
+        Leg(started=1000.5, epochs=20, steps=100, steps_per_epoch=5),
+    ]
+    states = find_states(tmp_path, "a", legs)
+    assert [state.step for state in states] == [100, 55]
+    point = choose(states, 0, lambda path: True)
+    assert point is not None and point.state.name == "a-000011-state"
+    assert [path.name for path in prune(states, 0, 1)] == ["a-000010-state"]
 
 
 def test_no_output_folder_means_no_states(tmp_path: Path, legs: list[Leg]) -> None:

@@ -124,7 +124,9 @@ def source_root(tmp_path: Path) -> Path:
     for name in WRAPPERS:
         (root / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
         (root / name).chmod(0o755)
-    (root / "dataset.toml.example").write_text('image_directory = "/workspace/dataset/images"\n')
+    (root / "dataset.toml.example").write_text(
+        '[[datasets]]\nimage_directory = "/workspace/dataset/images"\n'
+    )
     (root / "sample_prompts.txt").write_text("photo of ohwx woman\n")
     return root
 

@@ -10,7 +10,7 @@ import pytest
 
 from musabi.job.facts import MachineFacts
 from musabi.pod import options
-from musabi.pod.options import BootstrapOptions, hf_transfer_switch
+from musabi.pod.options import BootstrapOptions
 from musabi.pod.stages.accelerate import config_text
 from musabi.pod.stages.environment import fits_pin, project_text
 from musabi.pod.wheels import WHEELS, choose_wheel
@@ -82,16 +82,6 @@ def test_the_official_wheel_is_checked_by_its_hash() -> None:
         WHEELS[0].requirement.endswith("#sha256=" + str(WHEELS[0].sha256))
         and len(str(WHEELS[0].sha256)) == 64
     )
-
-
-@pytest.mark.parametrize(
-    ("wish", "packages", "value"),
-    [(True, {"hf_transfer"}, "1"), (True, set(), "0"), (False, {"hf_transfer"}, "0")],
-)
-def test_hf_transfer_reaches_the_trainer_only_where_it_imports(
-    wish: bool, packages: set[str], value: str
-) -> None:
-    assert hf_transfer_switch(wish, frozenset(packages)) == value
 
 
 def test_accelerate_is_set_up_for_the_gpus_that_are_there() -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from musabi.commands.gather import gather
-from musabi.commands.look import newest_worth_telling
 from musabi.commands.options import (
     DryRun,
     EngineOption,
@@ -181,8 +180,9 @@ def run_verb(
         as_json=as_json,
         after=_report,
     )
-    if not (detach or as_json):
-        say(f"The report is in {job.output_dir}. Run: {newest_worth_telling(settings).path.name}")
+    page = job.output_dir / f"{job.output_name}-report.html"
+    if not (detach or as_json) and page.exists():
+        say(f"The report is {page}")
 
 
 def _report(folder: RunFolder) -> None:

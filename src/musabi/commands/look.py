@@ -11,7 +11,7 @@ from musabi.commands.options import Json, Set, settings_from
 from musabi.commands.running import look_on, newest_or_named
 from musabi.commands.show import record_as_text, say, say_json
 from musabi.commands.view import describe, follow_events
-from musabi.errors import RequestError
+from musabi.errors import ExitCode, MachineError, RequestError
 from musabi.job.events import Event, read
 from musabi.job.launch import ask_to_stop
 from musabi.job.record import RunFolder, RunState, newest_run
@@ -84,10 +84,16 @@ def stop_verb(
         raise RequestError(f"{record.id} is not running; it is {record.state.value}.")
     ask_to_stop(folder, after_save=after_save)
     deadline = None if after_save else time.monotonic() + STOP_SECONDS
-    while (record := folder.load()).state in (RunState.PLANNED, RunState.RUNNING):
-        if deadline is not None and time.monotonic() > deadline:
-            raise RequestError(f"{record.id} did not end within {STOP_SECONDS:.0f} s. Look at: musabi logs")
-        time.sleep(0.2)
+    try:
+        while (record := folder.load()).state in (RunState.PLANNED, RunState.RUNNING):
+            if deadline is not None and time.monotonic() > deadline:
+                raise MachineError(
+                    f"{record.id} did not end within {STOP_SECONDS:.0f} s. Look at: musabi logs"
+                )
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        say(f"The request stands: {record.id} ends by itself. Look on with: musabi logs -f")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     say_json(_run_values(folder)) if as_json else say(record.message or record.state.value)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from musabi.children import NOT_SECRET, SECRET_NAME
 from musabi.errors import RequestError
 from musabi.job.model import Job, OptimizerName
 from musabi.settings import Settings, load, make_job
@@ -43,6 +44,10 @@ def settings_from(pairs: list[str] | None = None, **named: Any) -> Settings:  # 
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise RequestError(f'--set {pair} is not NAME=VALUE. Write it like "--set network_dim=16".')
+        if SECRET_NAME.search(name.upper()) and not NOT_SECRET.search(name.upper().strip()):
+            raise RequestError(
+                f"--set {name} would show a secret to everyone who lists processes. Export it instead."
+            )
         given[name.strip().lower()] = value
     return load(os.environ, given | {name: value for name, value in named.items() if value is not None})
 

@@ -12,8 +12,9 @@ from musabi.job.launch import require_idle
 from musabi.job.model import Job
 from musabi.job.plan import ResumePoint
 from musabi.job.record import RunFolder, RunRecord, RunState, runs
-from musabi.job.states import choose, find_states
+from musabi.job.states import State, choose, find_states
 from musabi.settings import Settings
+from musabi.whole import is_whole_safetensors
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def what_is_left(settings: Settings, job: Job, facts: Facts, trainer: Engine) ->
         return Left(done=record) if whole else Left()
     require_idle(settings.space.runs)
     point = newest_state(job, trainer, record)
+    if point is not None and point.step >= record.legs[-1].steps:
+        return Left(done=record)  # killed between its last file and its last word
     return Left(point=point, earlier=record) if point else Left()
 
 
@@ -69,10 +72,23 @@ def resume_point(
 
 
 def newest_state(job: Job, trainer: Engine, earlier: RunRecord) -> ResumePoint | None:
-    """Return the newest whole state that `earlier`, or a run that it went on from, left behind."""
+    """Return the newest whole state that `earlier`, or a run that it went on from, left behind.
+
+    musubi-tuner saves the state at the end before the LoRA. Killed in between, it left a state that nothing
+    can follow and no LoRA: such a run goes on from the state before.
+    """
     collect_left_behind(earlier)
     states = find_states(job.output_dir, job.output_name, earlier.legs)
-    return choose(states, earlier.lineage_started, trainer.state_is_whole)
+    useful = [
+        state for state in states if state.path.name != f"{job.output_name}-state" or _has_lora(job, state)
+    ]
+    return choose(useful, earlier.lineage_started, trainer.state_is_whole)
+
+
+def _has_lora(job: Job, state: State) -> bool:
+    """Tell whether the LoRA of a run's end is there, under its own name or, trained on, its epoch's."""
+    names = (f"{job.output_name}.safetensors", f"{job.output_name}-{state.epoch:06d}.safetensors")
+    return any(is_whole_safetensors(job.output_dir / name) for name in names)
 
 
 def newest_training(folder: Path, output_name: str) -> RunFolder | None:

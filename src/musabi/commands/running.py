@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
@@ -159,7 +160,15 @@ def newest_or_named(settings: Settings, name: str | None) -> RunFolder:
     Raises:
         RequestError: there is none.
     """
-    folder = RunFolder(settings.space.runs / name) if name else newest_run(settings.space.runs)
+    if name:
+        if name != Path(name).name or name == "..":
+            raise RequestError(
+                f'"{name}" is no id of a run. Take the name of a folder in {settings.space.runs}.'
+            )
+        named = RunFolder(settings.space.runs / name)
+        named.load()
+        return named
+    folder = newest_run(settings.space.runs)
     if folder is None:
         raise RequestError(f"There is no run under {settings.space.runs} yet. Start one with: musabi train.")
     return folder

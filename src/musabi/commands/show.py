@@ -2,11 +2,15 @@
 
 import json
 import shlex
-from pathlib import Path
 from typing import Any
 
 from musabi.job.plan import Plan, Step
-from musabi.job.record import RunRecord
+from musabi.job.record import RunRecord, RunState
+
+VANISHED = (
+    "Its process is gone without a word: killed, out of memory, or with a full disk. Its log may say more "
+    "(musabi logs). Start it again; a training goes on with --resume."
+)
 
 
 def say(text: str) -> None:
@@ -47,14 +51,9 @@ def _step_text(step: Step) -> str:
 
 def record_as_text(record: RunRecord) -> str:
     """Return what came of a run, in a few lines."""
-    lines = [f"{record.id}: {record.state.value}" + (f". {record.message}" if record.message else "")]
+    said = record.message or (VANISHED if record.state is RunState.INTERRUPTED else None)
+    lines = [f"{record.id}: {record.state.value}" + (f". {said}" if said else "")]
     for outcome in record.steps:
         spent = f", {outcome.ended - outcome.started:.0f} s" if outcome.started and outcome.ended else ""
         lines.append(f"  {outcome.title}: {outcome.state}{spent}")
     return "\n".join(lines)
-
-
-def files_as_text(files: list[tuple[str, Path]]) -> str:
-    """Return what was made and where, a line each."""
-    width = max((len(kind) for kind, _ in files), default=0)
-    return "\n".join(f"  {kind:<{width}}  {path}" for kind, path in files)

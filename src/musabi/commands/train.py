@@ -1,4 +1,4 @@
-"""Verbs that make a LoRA: plan, prepare, train, run."""
+"""Verbs that make a LoRA: plan, prepare, train."""
 
 import json
 import sys

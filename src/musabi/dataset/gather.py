@@ -13,6 +13,9 @@ from musabi.dataset.items import Scan, scan
 from musabi.job.facts import DatasetFacts
 from musabi.job.model import Caching
 
+# They change how fast a cache file is made, not what is in it.
+SPEED_ONLY = frozenset({"--batch_size", "--num_workers", "--device", "--disable_cudnn_backend"})
+
 
 def dataset_facts(
     config: DatasetConfig,
@@ -34,11 +37,10 @@ def dataset_facts(
     scans = tuple(scan(dataset) for dataset in config.datasets)
     refuse_errors(scan_findings(config, scans, allow_missing_captions))
     memories = tuple(open_memory(dataset) for dataset in config.datasets)
+    given = _lasting(extra_cache_args)
     precision = ("fp8",) if caching.fp8_text_encoder else ()
-    latents = cache_facts("latents", scans, CacheInputs(engine, vae, extra_cache_args), memories)
-    text = cache_facts(
-        "text", scans, CacheInputs(engine, text_encoder, precision + extra_cache_args), memories
-    )
+    latents = cache_facts("latents", scans, CacheInputs(engine, vae, given), memories)
+    text = cache_facts("text", scans, CacheInputs(engine, text_encoder, precision + given), memories)
     sizes = tuple(bucket for each in scans for bucket in buckets(each.items, each.dataset))
     facts = DatasetFacts(
         images=sum(len(each.items) for each in scans),
@@ -51,6 +53,18 @@ def dataset_facts(
     for memory in memories:
         memory.keep()
     return facts
+
+
+def _lasting(args: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the arguments, with their values, that show in the cache files."""
+    kept: list[str] = []
+    shows = True
+    for arg in args:
+        if arg.startswith("--"):
+            shows = arg.partition("=")[0] not in SPEED_ONLY
+        if shows:
+            kept.append(arg)
+    return tuple(kept)
 
 
 def dataset_fingerprint(scans: tuple[Scan, ...], memories: tuple[Memory, ...]) -> str:

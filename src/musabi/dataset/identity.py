@@ -5,7 +5,6 @@ file costs one stat call.
 """
 
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,6 @@ SETTLED_NS = 2_000_000_000
 """Nanoseconds after which a change of a file surely shows in its times (FAT's are this coarse)."""
 FORGET_AFTER = 20_000
 """Files that one memory keeps at most."""
-
-_SHARD = re.compile(r"^(.*?)(\d+)-of-(\d+)\.safetensors$")
 
 
 class Memory:
@@ -93,18 +90,6 @@ def sampled_hash(file: Path) -> str:
     return digest.hexdigest()
 
 
-def shards(weights: Path) -> tuple[Path, ...]:
-    """Return all files of a model that is named by its file or by one of its numbered shards."""
-    found = _SHARD.match(weights.name)
-    if not found:
-        return (weights,)
-    prefix, count = found.group(1), int(found.group(3))
-    return tuple(
-        weights.with_name(f"{prefix}{number:05d}-of-{count:05d}.safetensors")
-        for number in range(1, count + 1)
-    )
-
-
 def model_identity(weights: Path, memory: Memory) -> str | None:
     """Return what tells one model from another, or None where a file of it is not there.
 
@@ -112,7 +97,7 @@ def model_identity(weights: Path, memory: Memory) -> str | None:
     """
     digest = hashlib.sha256()
     try:
-        for shard in shards(weights):
+        for shard in whole.shards(weights):
             digest.update(memory.recall(shard, sampled_hash).encode())
     except OSError:
         return None

@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-from musabi.whole import safetensors_header
+from musabi.whole import safetensors_header, shards
 
 # Z-Image's LoRA covers the main layers' attention and feed-forward Linears (musubi-tuner's lora_zimage).
 _TARGET = re.compile(r"(?:^|\.)layers\.\d+\.(?:attention|feed_forward)\.[\w.]+\.weight$")
-_SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 
 
 def lora_parameters(dit: Path, rank: int) -> int:
@@ -15,10 +14,8 @@ def lora_parameters(dit: Path, rank: int) -> int:
 
     `dit` is the DiT's file or the first shard of it; all shards beside it are read (headers only).
     """
-    stem = _SHARD.sub("", dit.name)
-    shards = dit.parent.glob(f"{stem}-*-of-*.safetensors") if _SHARD.search(dit.name) else [dit]
     total = 0
-    for shard in shards:
+    for shard in shards(dit):
         header = safetensors_header(shard)
         for name, entry in header[1].items() if header else ():
             if _TARGET.search(name) and len(entry["shape"]) == 2:

@@ -17,7 +17,8 @@ class Event:
 
     `phase` is a step's name (`cache-latents`, `cache-text`, `train`, `convert`, `sample`) or `run`.
     `file` is a finished file or state folder, `kind` what it is: `checkpoint`, `state`, `sample`,
-    `converted`.
+    `converted`. Without a file, `kind` is `fixed-loss` (the loss on a fixed set of noise), `error` (`message`
+    says why the step failed) or, in phase `run`, the state that the run ended in.
     """
 
     phase: str

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from musabi.errors import RequestError
 from musabi.job.engine import Engine
-from musabi.job.record import RunFolder, RunRecord, RunState, newest_run, process_start
+from musabi.job.record import RunFolder, RunRecord, RunState, newest_run
 from musabi.job.runner import Runner
 from musabi.whole import write_json
 
@@ -45,7 +45,6 @@ def start_detached(
     pid = os.fork()
     if pid == 0:
         _become_runner(folder, engine, after)
-    record.pid, record.pid_started = pid, process_start(pid)
     return pid
 
 

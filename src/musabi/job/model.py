@@ -11,8 +11,13 @@ Precision = Literal["bf16", "fp16", "float"]
 
 
 def _plain_file_name(name: str) -> str:
-    if name != name.strip() or not name or name.startswith(".") or any(c in name for c in "/\\\0\n[]*?"):
-        raise ValueError("must be a plain file name without slashes, brackets, stars or a leading dot")
+    wrong = any(c in name for c in "/\\[]*?") or not name.isprintable() or name.startswith((".", "-"))
+    if wrong or not name or name != name.strip():
+        raise ValueError(
+            "must be a plain file name without slashes, brackets, stars or a leading dot or dash"
+        )
+    if len(name.encode()) > 150:
+        raise ValueError("must be at most 150 bytes long")
     return name
 
 
@@ -55,10 +60,10 @@ class Job(BaseModel):
     text_encoder: Path
 
     network_dim: int = Field(32, ge=1, le=1024)
-    network_alpha: float = Field(16, gt=0)
+    network_alpha: float = Field(16, gt=0, allow_inf_nan=False)
     optimizer: OptimizerName = "prodigy"
-    learning_rate: float = Field(1e-4, gt=0)
-    prodigy_d_coef: float = Field(1.0, gt=0)
+    learning_rate: float = Field(1e-4, gt=0, allow_inf_nan=False)
+    prodigy_d_coef: float = Field(1.0, gt=0, allow_inf_nan=False)
     prodigy_safeguard_warmup: bool = True
     max_train_epochs: int | None = Field(None, ge=1)
     max_train_steps: int | None = Field(None, ge=1)

@@ -6,20 +6,7 @@ from pathlib import Path
 
 from musabi.errors import MachineError, RequestError
 from musabi.job.model import Job
-from musabi.whole import is_whole_safetensors
-
-_SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
-
-
-def shards(path: Path) -> list[Path]:
-    """Return all files that belong to `path`: itself, or every shard of the set that its name counts."""
-    match = _SHARD.fullmatch(path.name)
-    if match is None:
-        return [path]
-    count = int(match["count"])
-    return [
-        path.with_name(f"{match['stem']}-{n:05d}-of-{count:05d}.safetensors") for n in range(1, count + 1)
-    ]
+from musabi.whole import is_whole_safetensors, shards
 
 
 def require_weights(job: Job) -> None:

@@ -1,6 +1,6 @@
 """The runner: carries a plan out, step by step, and keeps the run record true while it does.
 
-It runs as a process of its own (`musabi carry-out RUN`), so that it outlives the terminal that
+It runs as a process of its own (musabi.job.launch forks it), so that it outlives the terminal that
 started it. What others read: record.json (replaced atomically), events.jsonl and log.txt (appended).
 What others write: stop.json, a request to stop; SIGTERM and SIGINT mean the same.
 """
@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,11 @@ class Runner:
             code = self._end(RunState.FAILED, problem.exit_code, str(problem))
         except OSError as problem:
             code = self._end(RunState.FAILED, ExitCode.MACHINE_CANNOT, plain_os_error(problem))
+        except Exception as problem:
+            traceback.print_exc()
+            said = f"The run met an error that nobody foresaw: {type(problem).__name__}: {problem}."
+            said += f" Its details are in {self.folder.log_file}."
+            code = self._end(RunState.FAILED, ExitCode.MACHINE_CANNOT, said)
         return code
 
     def _all_steps(self) -> ExitCode:
@@ -73,12 +79,11 @@ class Runner:
                 outcome.state, outcome.message = "skipped", step.skip
                 self._emit(Event(phase=step.name, message=f"{step.title}: skipped, {step.skip}"))
                 continue
-            if self.stop is None:
-                code = self._one_step(step, outcome)
-                if code is not None:
-                    return code
             if self.stop is not None:
                 return self._stopped()
+            code = self._one_step(step, outcome)
+            if code is not None:
+                return code
         return self._end(RunState.DONE, ExitCode.DONE, None)
 
     def _one_step(self, step: Step, outcome: StepOutcome) -> ExitCode | None:
@@ -90,14 +95,14 @@ class Runner:
         code, tail = self._supervise(step)
         outcome.exit_code, outcome.ended = code, time.time()
         self._collect(step, final=True)
-        if self.stop is not None:
-            outcome.state = "stopped"
-            return None
         if code == 0:
             self._name_output(step)
             outcome.state = "done"
             self.folder.save(self.record)
             return None
+        if self.stop is not None:
+            outcome.state = "stopped"
+            return self._stopped()
         failure = self.engine.explain(step, code, tail)
         outcome.state, outcome.message = "failed", failure.message
         return self._end(RunState.FAILED, failure.exit_code, failure.message)
@@ -182,7 +187,10 @@ class Runner:
         self.record.files = list((known | {file.path: file for file in files}).values())
         if any(file.kind == "state" for file in files):
             self._prune_states()
-            if self.stop is not None and self.stop.after_save:
+            # The state at the end comes before the last LoRA, which is a moment away and ends the step.
+            last = f"{self.job.output_name}-state"
+            between = any(file.kind == "state" and file.path.name != last for file in files)
+            if between and self.stop is not None and self.stop.after_save:
                 self.stop = replace(self.stop, after_save=False)
         self.folder.save(self.record)
 
@@ -202,6 +210,11 @@ class Runner:
             return "Stopped before training began. Nothing was lost."
         states = find_states(self.job.output_dir, self.job.output_name, self.record.legs)
         kept = [state for state in states if state.made >= self.record.lineage_started]
+        if any(step.name == "train" and step.state == "done" for step in self.record.steps):
+            left = ", ".join(
+                step.title for step in self.record.steps if step.state not in ("done", "skipped")
+            )
+            return f"The training was done, and its LoRAs are in {self.job.output_dir}. Not done: {left}."
         at = f"Stopped at step {self.last_step} of {self.plan.schedule.steps}."
         if not kept:
             return f"{at} No state was saved yet, so {self.last_step} steps are lost."
@@ -216,6 +229,9 @@ class Runner:
     def _end(self, state: RunState, code: ExitCode, message: str | None) -> ExitCode:
         self.record.state, self.record.exit_code = state, int(code)
         self.record.message, self.record.ended = message, time.time()
+        for outcome in self.record.steps:
+            if outcome.state == "running":
+                outcome.state, outcome.ended = state.value, self.record.ended
         self.folder.save(self.record)
         self._emit(Event(phase="run", kind=state.value, message=message))
         return code
@@ -233,7 +249,6 @@ def prepare_files(step: Step) -> None:
     """Remove stale files, write the stamps that say what the new ones are made from, clear the staging."""
     for path in step.discard:
         path.unlink(missing_ok=True)
-    clear_staging(step)
     if step.output is not None:
         step.output[1].parent.mkdir(parents=True, exist_ok=True)
     for path, text in step.stamp:

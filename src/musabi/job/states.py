@@ -25,7 +25,7 @@ class State:
 
 
 def find_states(output_dir: Path, output_name: str, legs: Sequence[Leg]) -> list[State]:
-    """Return the state folders of one output name, the least advanced first.
+    """Return the state folders of one output name, the oldest first.
 
     `legs` are the trainings that wrote them: a state without a number was saved at the end of the leg
     that was going on when it was made.
@@ -38,11 +38,12 @@ def find_states(output_dir: Path, output_name: str, legs: Sequence[Leg]) -> list
             continue
         made = path.stat().st_mtime
         found.append(State(path, *_progress(match["epoch"], match["step"], made, legs), made))
-    return sorted(found, key=lambda state: (state.step, state.made))
+    # By time: after a resume from an earlier state, or with fewer images, the newest may have fewer steps.
+    return sorted(found, key=lambda state: (state.made, state.step))
 
 
 def choose(states: list[State], since: float, is_whole: Callable[[Path], bool]) -> ResumePoint | None:
-    """Return the most advanced whole state that was saved after `since` (Unix seconds)."""
+    """Return the newest whole state that was saved after `since` (Unix seconds)."""
     for state in reversed(states):
         if state.made >= since and is_whole(state.path):
             return ResumePoint(state.path, state.epoch, state.step)

@@ -36,10 +36,10 @@ class BootstrapOptions:
     skip_model_download: bool = False
     hf_max_workers: int = 16
     hf_home: Path = Path("/workspace/.cache/huggingface")
+    hf_token_path: Path | None = None
     hf_hub_download_timeout: int = 30
     hf_hub_etag_timeout: int = 10
     hf_xet_high_performance: bool = True
-    hf_hub_enable_hf_transfer: bool = True
     musabi_state_dir: Path = Path("~/.local/share/musabi")
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     source_root: Path = field(default_factory=_source_root)
@@ -78,13 +78,18 @@ class BootstrapOptions:
     def child_environment(self) -> dict[str, str]:
         """The environment of every child: what was inherited, the Hugging Face settings over it."""
         inherited = {name: value for name, value in self.environment.items() if name not in DROPPED}
-        return inherited | {
-            "HF_HOME": str(self.hf_home),
-            "HF_HUB_DOWNLOAD_TIMEOUT": str(self.hf_hub_download_timeout),
-            "HF_HUB_ETAG_TIMEOUT": str(self.hf_hub_etag_timeout),
-            "HF_XET_HIGH_PERFORMANCE": str(int(self.hf_xet_high_performance)),
-            "GIT_TERMINAL_PROMPT": "0",
-        }
+        token_path = {"HF_TOKEN_PATH": str(self.hf_token_path)} if self.hf_token_path else {}
+        return (
+            inherited
+            | token_path
+            | {
+                "HF_HOME": str(self.hf_home),
+                "HF_HUB_DOWNLOAD_TIMEOUT": str(self.hf_hub_download_timeout),
+                "HF_HUB_ETAG_TIMEOUT": str(self.hf_hub_etag_timeout),
+                "HF_XET_HIGH_PERFORMANCE": str(int(self.hf_xet_high_performance)),
+                "GIT_TERMINAL_PROMPT": "0",
+            }
+        )
 
     @property
     def access(self) -> Access:
@@ -101,12 +106,3 @@ class BootstrapOptions:
 
 # An activated environment must not draw uv's or pip's work to itself.
 DROPPED = frozenset({"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "CONDA_PREFIX", "PYTHONHOME"})
-
-
-def hf_transfer_switch(wish: bool, packages: frozenset[str]) -> str:
-    """Return HF_HUB_ENABLE_HF_TRANSFER for the trainer: "1" only where hf_transfer imported there.
-
-    huggingface-hub 0.34.3, which the trainer pins, stops with an error where it is "1" and the package is not
-    there.
-    """
-    return "1" if wish and "hf_transfer" in packages else "0"

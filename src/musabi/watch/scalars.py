@@ -52,8 +52,8 @@ def _read_file(path: Path) -> dict[str, Series]:
         from tensorboard.compat.proto.event_pb2 import Event
     except ImportError as error:
         raise MachineError(
-            "TensorBoard is not installed here, so event files can't be read. Install musabi with its "
-            "[pod] or [diffusers] extra."
+            "TensorBoard is not installed here, so event files can't be read. Run scripts/setup.sh pod in "
+            "musabi's checkout."
         ) from error
     series: dict[str, Series] = {}
     for body in _records(path):

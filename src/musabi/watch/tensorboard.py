@@ -52,7 +52,7 @@ def start(logdir: Path, host: str, port: int) -> None:
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise MachineError(
-            "TensorBoard is not installed here. Install musabi with its [pod] or [diffusers] extra."
+            "TensorBoard is not installed here. Run scripts/setup.sh pod in musabi's checkout."
         )
     require_free(host, port)
     argv = command(Path(sys.executable), logdir, host, port)

@@ -184,7 +184,7 @@ def test_what_it_lacks_is_refused_with_the_engine_that_has_it(make_job: MakeJob,
 
 @pytest.mark.parametrize("package", ["torch", "diffusers", "peft", "prodigyopt", "tensorboard"])
 def test_a_missing_package_is_a_machine_error_with_its_mend(make_job: MakeJob, package: str) -> None:
-    with pytest.raises(MachineError, match=rf'needs {package}, .* Run: pip install "musabi\[diffusers\]"'):
+    with pytest.raises(MachineError, match=rf"needs {package}, .* Run scripts/setup\.sh diffusers"):
         ENGINE.refuse(make_job(), facts(packages=PACKAGES - {package}))
 
 

@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 
 from musabi.engines.diffusers import arch, loading
-from musabi.engines.diffusers.weights import WeightFiles, open_weights, shards
+from musabi.engines.diffusers.weights import WeightFiles, open_weights
 from musabi.errors import MachineError, RequestError
-
-
-def test_the_first_shard_names_them_all() -> None:
-    path = Path("/m/diffusion_pytorch_model-00001-of-00003.safetensors")
-    assert [shard.name[-23:-12] for shard in shards(path)] == ["01-of-00003", "02-of-00003", "03-of-00003"]
-    assert shards(Path("/m/ae.safetensors")) == (Path("/m/ae.safetensors"),)
+from musabi.whole import shards
 
 
 def test_a_missing_or_cut_shard_is_named(models: Any, tmp_path: Path) -> None:

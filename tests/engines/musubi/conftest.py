@@ -62,7 +62,7 @@ def facts() -> Callable[..., Facts]:
             machine=MachineFacts(gpus=(memory,) * gpus, cpus=8),
             dataset=dataset or fresh_dataset(),
             trainer=replace(environment, **trainer),  # type: ignore[arg-type]
-            environment={"HF_HOME": "/workspace/.cache/huggingface"},
+            environment={"HF_HOME": "/workspace/.cache/huggingface", "HF_HUB_ENABLE_HF_TRANSFER": "1"},
         )
 
     return make

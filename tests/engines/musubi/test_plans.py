@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,8 @@ def test_hf_transfer_reaches_the_trainer_only_where_it_imports(
     packages = ("prodigyopt", "tensorboard", "hf_transfer")
     step = engine.train_step(job(), facts(packages=packages), timing, None)
     assert step.env["HF_HUB_ENABLE_HF_TRANSFER"] == "1"
+    unwished = replace(facts(packages=packages), environment={"HF_HUB_ENABLE_HF_TRANSFER": "0"})
+    assert engine.train_step(job(), unwished, timing, None).env["HF_HUB_ENABLE_HF_TRANSFER"] == "0"
 
 
 def test_existing_caches_that_are_not_to_be_kept_are_made_anew(

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from musabi.engines.diffusers.process import Arguments, emit, run
+from musabi.engines.diffusers.process import Arguments, run
 from musabi.errors import RequestError
-from musabi.job.events import Event
 from musabi.whole import is_whole_safetensors, replacing, safetensors_header
 
 PHASE: Final = "convert"
@@ -47,7 +46,6 @@ def main(argv: Sequence[str]) -> int:
     data = save(convert(load_file(args.input)), metadata or None)
     with replacing(args.output) as part:
         part.write_bytes(data)
-    emit(Event(phase=PHASE, kind="converted", file=str(args.output)))
     return 0
 
 

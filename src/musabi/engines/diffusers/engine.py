@@ -16,9 +16,10 @@ from musabi.job.plan import Choice, ResumePoint, Schedule, Step, StepName
 
 MODULES = "musabi.engines.diffusers"
 
-# No request to the hub, output line by line, no library chatter between the events.
+# No request to the hub (nor its older client's switch), output line by line, no chatter between the events.
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
+    "HF_HUB_ENABLE_HF_TRANSFER": "0",
     "PYTHONUNBUFFERED": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",

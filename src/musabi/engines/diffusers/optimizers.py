@@ -67,7 +67,9 @@ def _class(name: str, device: torch.device) -> tuple[Any, str | None]:
             try:
                 from prodigyopt import Prodigy
             except ImportError as error:
-                raise MachineError('prodigyopt is missing. Run: pip install "musabi[diffusers]"') from error
+                raise MachineError(
+                    "prodigyopt is missing. Run scripts/setup.sh diffusers in musabi's checkout."
+                ) from error
             return Prodigy, None
         case "AdamW":
             return torch.optim.AdamW, None

@@ -7,7 +7,7 @@ from musabi.job.model import Job
 
 MODEL = "z-image"
 NEEDED = ("torch", "diffusers", "transformers", "peft", "tensorboard")
-MEND = 'Run: pip install "musabi[diffusers]"'
+MEND = "Run scripts/setup.sh diffusers in musabi's checkout."
 
 
 def refuse(job: Job, facts: Facts) -> None:

@@ -233,9 +233,10 @@ class Trainer:
 
     def _finish(self) -> None:
         self._measure_fixed()
+        self._save_lora(".safetensors", self._length.epochs)
+        # After the LoRA: a state at the end without it could not be resumed and would have nothing to show.
         if self._length.state_every is not None:
             self._save_state("-state", self._length.epochs)
-        self._save_lora(".safetensors", self._length.epochs)
 
     def _save_where_stopped(self) -> None:
         step = self.progress.step

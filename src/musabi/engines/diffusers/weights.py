@@ -1,15 +1,12 @@
 """Weight files as they lie in models/: single files and flat shards, read without any network."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from musabi.errors import RequestError
-from musabi.whole import is_whole_safetensors, safetensors_header
-
-SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors$")
+from musabi.whole import is_whole_safetensors, safetensors_header, shards
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -21,17 +18,6 @@ class WeightFiles:
     files: tuple[Path, ...]
     shapes: Shapes
     metadata: Mapping[str, str]
-
-
-def shards(path: Path) -> tuple[Path, ...]:
-    """Return all shards of the set that `path` belongs to, or `path` alone where it is a single file."""
-    match = SHARD.match(path.name)
-    if match is None:
-        return (path,)
-    count = int(match["count"])
-    return tuple(
-        path.with_name(f"{match['stem']}-{i:05d}-of-{count:05d}.safetensors") for i in range(1, count + 1)
-    )
 
 
 def open_weights(path: Path, what: str) -> WeightFiles:

@@ -77,7 +77,8 @@ def _text(job: Job, facts: Facts) -> tuple[str, ...]:
 
 
 def _device(asked: str | None, facts: Facts) -> str:
-    return asked or ("cuda" if facts.machine.gpus else "cpu")
+    """Return the device to cache on: the CPU where there is no GPU, whatever was asked for."""
+    return asked or "cuda" if facts.machine.gpus else "cpu"
 
 
 def _batches(dataset: DatasetFacts) -> int | None:

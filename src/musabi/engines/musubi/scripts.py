@@ -37,7 +37,7 @@ def base_environment(facts: Facts) -> dict[str, str]:
 
     HF_HUB_ENABLE_HF_TRANSFER=1 without that package is an error in huggingface-hub 0.34.3.
     """
-    wish = facts.environment.get("HF_HUB_ENABLE_HF_TRANSFER", "1")
+    wish = facts.environment.get("HF_HUB_ENABLE_HF_TRANSFER", "0")
     transfer = wish == "1" and "hf_transfer" in facts.trainer.packages
     return facts.environment | {
         "HF_HUB_OFFLINE": "1",

@@ -62,7 +62,7 @@ def _remote_commits(context: Context) -> dict[str, str]:
         return {}
     names = {f"refs/tags/{ref}^{{}}": "tag", f"refs/tags/{ref}": "tag", f"refs/heads/{ref}": "branch"}
     answer = ask(
-        [*GIT, "ls-remote", context.options.musubi_repo_url, *names],
+        [*GIT, "ls-remote", "--", context.options.musubi_repo_url, *names],
         context.options.child_environment,
         limit_s=LOOK_SECONDS,
     )

@@ -36,7 +36,7 @@ def find_uv(environment: dict[str, str]) -> str:
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.exists() else shutil.which("uv", path=environment.get("PATH"))
     if found is None:
-        raise MachineError('uv is not installed. Run: pip install "musabi[pod]", then ./bootstrap.sh again.')
+        raise MachineError("uv is not installed. Run scripts/setup.sh pod, then ./bootstrap.sh again.")
     return found
 
 

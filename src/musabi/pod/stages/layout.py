@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from musabi.dataset.templates import dataset_toml
 from musabi.errors import MachineError
 from musabi.pod.stage import Context, Facts, Proof, Stage, Work
 from musabi.whole import write_text
@@ -21,12 +22,6 @@ TEMPLATE_PLACES = (
     ("dataset.toml.example", Path("dataset/dataset.toml")),
     ("sample_prompts.txt", Path("dataset/sample_prompts.txt")),
 )
-TEMPLATE_WORKSPACE = "/workspace/"
-
-
-def fill_template(text: str, workspace: Path) -> str:
-    """Return a template's text with its paths under this workspace."""
-    return text.replace(TEMPLATE_WORKSPACE, f"{workspace}/")
 
 
 def _make_folders(work: Work) -> Facts:
@@ -76,8 +71,8 @@ def _copy_templates(work: Work) -> Facts:
             continue
         if not source.is_file():
             raise MachineError(f"{source} is missing. Install musabi again from a whole checkout.")
-        text = fill_template(source.read_text(encoding="utf-8"), work.options.workspace)
-        write_text(target, text)
+        text = source.read_text(encoding="utf-8")
+        write_text(target, dataset_toml(text, work.options.space) if source.suffix == ".example" else text)
     return {}
 
 
