@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from musabi.errors import ExitCode
 from musabi.job import events
 from musabi.job.engine import Engine
-from musabi.job.launch import ask_to_stop, start_detached
+from musabi.job.launch import ask_to_stop, one_start_at_a_time, start_detached
 from musabi.job.plan import Step
 from musabi.job.record import RunFolder, RunRecord, RunState, process_start
 from musabi.job.runner import Runner
@@ -280,3 +281,22 @@ def test_too_little_room_is_said_before_anything_starts(
     assert (record.state, record.exit_code) == (RunState.FAILED, ExitCode.MACHINE_CANNOT)
     assert "this run will write" in (record.message or "")
     assert record.steps[0].state == "waiting"
+
+
+def test_two_starts_at_once_take_turns(tmp_path: Path) -> None:
+    inside, most = 0, 0
+
+    def start() -> None:
+        nonlocal inside, most
+        with one_start_at_a_time(tmp_path / "runs"):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.1)
+            inside -= 1
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1

@@ -45,9 +45,9 @@ def what_is_left(settings: Settings, job: Job, facts: Facts, trainer: Engine) ->
 
 
 def resume_point(
-    settings: Settings, job: Job, facts: Facts, trainer: Engine
+    settings: Settings, job: Job, facts: Facts, trainer: Engine, *, collect: bool = True
 ) -> tuple[ResumePoint, RunRecord]:
-    """Return the newest whole state of the newest run of this name, and that run.
+    """Return the newest whole state of the newest run of this name, and that run; `collect` as newest_state.
 
     Raises:
         RequestError: there is no run of this name, it is finished, or it left no whole state.
@@ -60,7 +60,7 @@ def resume_point(
         )
     earlier = folder.load()
     require_idle(settings.space.runs)
-    point = newest_state(job, trainer, earlier)
+    point = newest_state(job, trainer, earlier, collect=collect)
     if point is None:
         raise RequestError(
             f"{earlier.id} left no whole state in {job.output_dir}, so there is nothing to go on from. "
@@ -71,13 +71,18 @@ def resume_point(
     return point, earlier
 
 
-def newest_state(job: Job, trainer: Engine, earlier: RunRecord) -> ResumePoint | None:
+def newest_state(
+    job: Job, trainer: Engine, earlier: RunRecord, *, collect: bool = True
+) -> ResumePoint | None:
     """Return the newest whole state that `earlier`, or a run that it went on from, left behind.
+
+    `collect`: first move what a killed runner left in its staging folder; a dry run only looks.
 
     musubi-tuner saves the state at the end before the LoRA. Killed in between, it left a state that nothing
     can follow and no LoRA: such a run goes on from the state before.
     """
-    collect_left_behind(earlier)
+    if collect:
+        collect_left_behind(earlier)
     states = find_states(job.output_dir, job.output_name, earlier.legs)
     useful = [
         state for state in states if state.path.name != f"{job.output_name}-state" or _has_lora(job, state)

@@ -14,7 +14,13 @@ from musabi.commands.view import watch
 from musabi.errors import ExitCode, RequestError
 from musabi.job.engine import Engine
 from musabi.job.facts import Facts
-from musabi.job.launch import ask_to_stop, new_run_folder, require_idle, start_detached
+from musabi.job.launch import (
+    ask_to_stop,
+    new_run_folder,
+    one_start_at_a_time,
+    require_idle,
+    start_detached,
+)
 from musabi.job.model import Job
 from musabi.job.plan import Plan
 from musabi.job.preflight import existing_outputs, require_writable
@@ -45,21 +51,22 @@ def run_plan(
     """
     require_writable(job.output_dir, "OUTPUT_DIR")
     require_writable(job.logging_dir, "LOGGING_DIR")
-    require_idle(settings.space.runs)
-    if plan.schedule is not None and earlier is None:
-        make_way(job, overwrite=overwrite)
-    if earlier is not None:
-        number_final(job, earlier)
-    folder = new_run_folder(settings.space.runs, job.output_name)
-    record = new_record(
-        folder.path.name,
-        job,
-        plan,
-        versions=versions(job, facts),
-        dataset_fingerprint=facts.dataset.fingerprint,
-        **lineage(plan, earlier),
-    )
-    pid = start_detached(folder, record, trainer, after)
+    with one_start_at_a_time(settings.space.runs):
+        require_idle(settings.space.runs)
+        if plan.schedule is not None and earlier is None:
+            make_way(job, overwrite=overwrite)
+        if earlier is not None:
+            number_final(job, earlier)
+        folder = new_run_folder(settings.space.runs, job.output_name)
+        record = new_record(
+            folder.path.name,
+            job,
+            plan,
+            versions=versions(job, facts),
+            dataset_fingerprint=facts.dataset.fingerprint,
+            **lineage(plan, earlier),
+        )
+        pid = start_detached(folder, record, trainer, after)
     if detach:
         say_json({"run": record.id, "folder": str(folder.path)}) if as_json else say(
             f"Started {record.id}. Watch it with: musabi logs -f"

@@ -183,7 +183,7 @@ def show_plan(settings: Settings, job: Job, *, resume: bool, as_json: bool) -> N
     """Print the plan of a training: the dry run."""
     trainer = engine(job.engine)
     facts = gather(settings, job)
-    point = resume_point(settings, job, facts, trainer)[0] if resume else None
+    point = resume_point(settings, job, facts, trainer, collect=False)[0] if resume else None
     plan = plan_training(job, facts, trainer, point)
     if as_json:
         sys.stdout.write(json.dumps(plan_as_json(plan), default=str) + "\n")

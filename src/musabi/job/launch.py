@@ -4,11 +4,13 @@ The runner is forked, not started anew: the plan is already in memory, and a sec
 would cost the trainer a third of a second before its first line.
 """
 
+import fcntl
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from musabi.errors import RequestError
@@ -51,6 +53,21 @@ def start_detached(
 def ask_to_stop(folder: RunFolder, *, after_save: bool = False) -> None:
     """Leave the request that the runner looks for."""
     write_json(folder.stop_file, {"after_save": after_save, "asked": time.time()})
+
+
+@contextmanager
+def one_start_at_a_time(runs: Path) -> Iterator[None]:
+    """Hold a lock while a run is being started, so that two starts can't both find the workspace idle.
+
+    flock(2) and not the filelock package, whose import would make every trainer wait longer.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / ".starting.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def require_idle(runs: Path) -> None:
