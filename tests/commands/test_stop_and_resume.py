@@ -18,7 +18,7 @@ LONG = {"MAX_TRAIN_EPOCHS": "60", "SAVE_EVERY_N_EPOCHS": "20"}
 ENDLESS = {"MAX_TRAIN_EPOCHS": "20000", "SAVE_EVERY_N_EPOCHS": "5000"}
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -102,7 +102,7 @@ def in_terminal(space: Space, *arguments: str, **env: str) -> tuple[Any, int]:
     return process, ours
 
 
-def read_until(terminal: int, text: str, seconds: float = 60) -> str:
+def read_until(terminal: int, text: str, seconds: float = 180) -> str:
     """Read a terminal until `text` shows up."""
     os.set_blocking(terminal, False)
     seen = ""
@@ -123,7 +123,7 @@ def test_ctrl_c_asks_and_a_second_one_leaves_the_training_running(space: Space) 
     read_until(terminal, "Stop the run (s)")
     os.kill(process.pid, signal.SIGINT)
     read_until(terminal, "goes on")
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=120) == 130
     assert space.status()["state"] == "running"
 
     # Another terminal looks on; there, Ctrl-C and s stop the run, and what was saved is said.
@@ -133,7 +133,7 @@ def test_ctrl_c_asks_and_a_second_one_leaves_the_training_running(space: Space) 
     read_until(terminal, "Stop the run (s)")
     os.write(terminal, b"s\n")
     read_until(terminal, "nothing is lost")
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=180) == 143
 
 
 def test_a_second_training_is_refused_while_one_goes_on(space: Space) -> None:

@@ -26,7 +26,7 @@ class Space:
         environment = self.environment | more.pop("env", {})
         return subprocess.Popen(argv, env=environment, cwd=self.root, **(settings | more))
 
-    def run(self, *arguments: object, seconds: float = 180, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: object, seconds: float = 500, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end; environment variables by name."""
         process = self.start(*arguments, env=env)
         out, err = process.communicate(timeout=seconds)
