@@ -53,5 +53,7 @@ for made in "$lora" "$WORKSPACE"/output/comfyui/*.safetensors "$WORKSPACE"/outpu
     printf '  %s\n' "$made"
 done
 if [ "${1-}" = --serve ]; then
-    exec .venv/bin/jupyter lab --ip 127.0.0.1 --notebook-dir "$WORKSPACE"
+    root=""
+    if [ "$(id -u)" = 0 ]; then root=--allow-root; fi
+    exec .venv/bin/jupyter lab --ip 127.0.0.1 --notebook-dir "$WORKSPACE" $root
 fi

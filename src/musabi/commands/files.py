@@ -24,7 +24,7 @@ from musabi.commands.show import plan_as_text, say, say_json
 from musabi.commands.view import describe
 from musabi.dataset.prompts import read_prompts
 from musabi.engines.registry import engine, trainer_facts
-from musabi.errors import RequestError
+from musabi.errors import ExitCode, RequestError
 from musabi.job.events import Event
 from musabi.job.execute import execute
 from musabi.job.facts import DatasetFacts, Facts
@@ -71,6 +71,8 @@ def check_verb(
                 say(f"Turned upright: {path} (the original is {kept})")
         report = check(parsed, allow_missing_captions=allow_missing_captions)
     say_json(report.as_json()) if as_json else say(check_as_text(report))
+    if as_json and not report.trainable:
+        raise typer.Exit(ExitCode.WRONG_REQUEST)
     require_trainable(report)
 
 

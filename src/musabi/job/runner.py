@@ -148,7 +148,7 @@ class Runner:
         return self.stop is not None and not self.stop.after_save
 
     def _look_for_stop(self) -> None:
-        if self.stop is None and self.folder.stop_file.exists():
+        if (self.stop is None or self.stop.after_save) and self.folder.stop_file.exists():
             request = read_json(self.folder.stop_file) or {}
             self.stop = StopRequest(after_save=bool(request.get("after_save")))
 
