@@ -32,6 +32,7 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
 Device = Annotated[str, Field(pattern=r"^(cpu|(cuda|xpu|mps)(:\d+)?)$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PodAction = Literal["none", "stop", "delete"]
 
 
 def _row(default: Any, why: str, group: Literal["pod", "job"]) -> Any:  # noqa: ANN401 - as pydantic's Field
@@ -55,6 +56,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
     jupyter_token: str | None = _pod(None, "JupyterLab's token; one is made where it is not set")
+    jupyter_password: str | None = _pod(None, "Runpod's name for JUPYTER_TOKEN, which wins")
     jupyter_port: Port = _pod(8888, "JupyterLab's port")
     jupyter_default_url: str = _pod("/lab", "the page that JupyterLab opens")
     auto_start_tensorboard: Switch = _pod(False, "start TensorBoard with the pod")
@@ -86,6 +88,25 @@ class Settings(BaseModel):
     musabi_state_dir: Path = _pod(
         Path("~/.local/share/musabi"), "the trainer's environment, on the container's disk"
     )
+    musabi_image: str | None = _pod(None, "the image's name and version; the image sets it")
+    public_key: str | None = _pod(None, "SSH key that may log in; Runpod sets it")
+    ssh_public_key: str | None = _pod(None, "the same for this pod alone; wins over PUBLIC_KEY")
+    on_finish: PodAction = _pod("none", "what to do with the pod when a run is done: none, stop or delete")
+    on_error: PodAction = _pod("none", "what to do with the pod when a run failed: none, stop or delete")
+    publish_to: str | None = _pod(
+        None, "where a finished run goes first: hf:USER/REPO, s3://BUCKET/PREFIX or a folder"
+    )
+    max_hours: Positive | None = _pod(None, "hours after which the pod is stopped, whatever it does")
+    idle_minutes: Positive | None = _pod(
+        None, "minutes without work or visitors after which the pod is stopped"
+    )
+    stop_countdown: Seconds = _pod(120, "seconds between the announcement of a stop and the stop")
+    price_per_hour: Positive | None = _pod(
+        None, "the pod's price, for musabi cost; Runpod is asked where not set"
+    )
+    runpod_pod_id: str | None = _pod(None, "this pod's id; Runpod sets it")
+    runpod_api_key: str | None = _pod(None, "key that may stop this pod; Runpod sets it")
+    runpod_rest_url: str = _pod("https://rest.runpod.io/v1", "Runpod's REST interface")
 
     engine: Literal["auto", "musubi", "diffusers"] = _job("auto", "the trainer; auto means musubi, always")
     dit_path: Path = _job(

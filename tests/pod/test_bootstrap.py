@@ -14,7 +14,8 @@ import pytest
 from musabi.pod.state import bootstrap_status
 
 MUSUBI_STAGES = {
-    *("layout", "scripts", "templates", "accelerate", "clone", "environment", "packages", "weights", "verify")
+    *("layout", "scripts", "templates", "accelerate", "clone", "environment"),
+    *("link", "packages", "weights", "verify"),
 }
 
 
@@ -77,6 +78,7 @@ def test_a_new_container_on_the_volume_rebuilds_only_its_own(pod: Any) -> None:
     assert pod.run(musabi_state_dir=pod.machine("other").musabi_state_dir) == 0
     assert {name for name, state in pod.states.items() if state == "done"} == {
         "environment",
+        "link",
         "packages",
         "verify",
     }
@@ -123,7 +125,7 @@ REPAIRS = {
     "torch gone from the environment": {"environment", "packages", "verify"},
     "truncated weight": {"weights"},
     "deleted tokenizer file": {"weights"},
-    "deleted checkout": {"clone", "environment", "packages"},
+    "deleted checkout": {"clone", "link"},
     "deleted facts": {"verify"},
     "deleted folder and script": {"layout", "scripts"},
 }

@@ -1,12 +1,19 @@
 """musubi-tuner's checkout: what a ref may be, what happens when it moves, and whose work is kept."""
 
+import base64
+import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from musabi.pod.stages.clone import candidates
+from musabi.pod.stages.clone import candidates, without_credentials
 
 QUICK = {"skip_model_download": True}
 
@@ -121,3 +128,78 @@ def test_a_connection_that_breaks_is_tried_again_and_then_named(clone: Any) -> N
     assert clone.run(musubi_repo_url="http://127.0.0.1:9/musubi-tuner.git", **QUICK) == 3
     assert clone.log.count(" clone --filter") == clone.options.attempts
     assert "could not be cloned" in clone.last_words
+
+
+def test_the_images_own_checkout_is_taken_without_the_network(clone: Any, tmp_path: Path) -> None:
+    baked = tmp_path / "baked"
+    subprocess.run(["git", "clone", "-q", clone.trainer.url, str(baked)], check=True)
+    first, newer = clone.trainer.commit, clone.trainer.release("0.4.0", "v0.4.0")
+    gone = clone.trainer.folder.rename(tmp_path / "out-of-reach")
+    assert clone.run(baked_checkout=baked, **QUICK) == 0, clone.last_words
+    assert head(clone) == first != newer
+    assert "that the image carries" in clone.message("clone")
+    assert clone.run(baked_checkout=baked, **QUICK) == 0 and clone.states["clone"] == "skipped"
+    gone.rename(clone.trainer.folder)
+    assert clone.run(baked_checkout=baked, musubi_ref="v0.4.0", **QUICK) == 0 and head(clone) == newer
+
+
+def test_a_baked_checkout_of_another_repository_is_not_taken(clone: Any, tmp_path: Path) -> None:
+    fork = tmp_path / "fork"
+    shutil.copytree(clone.trainer.folder, fork)
+    baked = tmp_path / "baked"
+    subprocess.run(["git", "clone", "-q", fork.as_uri(), str(baked)], check=True)
+    assert clone.run(baked_checkout=baked, **QUICK) == 0
+    assert "that the image carries" not in clone.message("clone")
+
+
+def test_user_and_password_become_a_header_of_that_host_alone() -> None:
+    url, given = without_credentials("https://me:p%40ss@example.org/a.git", {"GIT_CONFIG_COUNT": "1"})
+    assert url == "https://example.org/a.git"
+    word = base64.b64encode(b"me:p@ss").decode()
+    assert given == {
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_1": "http.https://example.org/.extraHeader",
+        "GIT_CONFIG_VALUE_1": f"Authorization: Basic {word}",
+    }
+    for plain in ("https://example.org/a.git", "git@example.org:a.git", "ssh://git@example.org/a", "/a/b"):
+        assert without_credentials(plain, {}) == (plain, {})
+
+
+@contextmanager
+def private_repository(folder: Path, password: str) -> Iterator[str]:
+    """Serve bare repositories over git's plain HTTP protocol to those who know the password."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            word = base64.b64encode(f"{password}:".encode()).decode()
+            if self.headers["Authorization"] == f"Basic {word}":
+                super().do_GET()
+            else:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", "Basic")
+                self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_token_in_the_address_reaches_git_and_no_file(clone: Any, tmp_path: Path) -> None:
+    bare = tmp_path / "served" / "private.git"
+    subprocess.run(["git", "clone", "-q", "--bare", clone.trainer.url, str(bare)], check=True)
+    subprocess.run(["git", "-C", str(bare), "update-server-info"], check=True)
+    with private_repository(bare.parent, "tok_private123") as host:
+        url = f"http://tok_private123@{host}/private.git"
+        assert clone.run(musubi_repo_url=url, **QUICK) == 0, clone.last_words
+        assert clone.run(musubi_repo_url=url, **QUICK) == 0 and clone.states["clone"] == "skipped"
+    files = [path for path in clone.root.rglob("*") if path.is_file()]
+    assert files and not [path for path in files if b"tok_private123" in path.read_bytes()]
+    assert f"http://{host}/private.git" in clone.log and "***" not in clone.log

@@ -120,6 +120,6 @@ def test_two_bootstraps_at_once_take_turns(pod: Any, monkeypatch: pytest.MonkeyP
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=180)
     assert codes == [0, 0]
     assert len(pod.hub.bodies("ae.safetensors")) == 1

@@ -22,7 +22,7 @@ WRAPPERS = (
     "start_tensorboard.sh",
 )
 FLOORS = (
-    ("errors", "whole", "children"),
+    ("errors", "whole", "children", "identity"),
     ("workspace",),
     ("job",),
     ("settings", "machine"),

@@ -22,6 +22,7 @@ from musabi.commands.resuming import resume_point
 from musabi.commands.running import run_plan
 from musabi.commands.show import plan_as_text, say, say_json
 from musabi.commands.view import describe
+from musabi.commands.waiting import wait_for_bootstrap
 from musabi.dataset.prompts import read_prompts
 from musabi.engines.registry import engine, trainer_facts
 from musabi.errors import ExitCode, RequestError
@@ -164,6 +165,8 @@ def run_verb(
     settings, optimizer = job_file_settings(job_file, {"engine": engine_name})
     job = job_from(settings, optimizer, allow_missing_captions=allow_missing_captions)
     trainer = engine(job.engine)
+    if not dry_run:
+        wait_for_bootstrap(settings, job, dit=True, quiet=as_json)
     facts = gather(settings, job, samples=True)
     point, earlier = resume_point(settings, job, facts, trainer) if resume else (None, None)
     plan = plan_whole(job, facts, trainer, point)

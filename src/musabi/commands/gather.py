@@ -12,8 +12,10 @@ from musabi.machine import machine_facts
 from musabi.settings import Settings
 
 
-def gather(settings: Settings, job: Job, *, samples: bool = False) -> Facts:
-    """Return everything that a plan for `job` depends on; `samples`: it renders prompts at the end.
+def gather(settings: Settings, job: Job, *, samples: bool = False, dit: bool = True) -> Facts:
+    """Return everything that a plan for `job` depends on.
+
+    `samples`: it renders prompts at the end. `dit`: it needs the DiT, which caching does not.
 
     Raises:
         RequestError: the dataset, the prompts or a weight file is wrong or missing.
@@ -21,7 +23,7 @@ def gather(settings: Settings, job: Job, *, samples: bool = False) -> Facts:
     """
     trainer = trainer_facts(job.engine, settings)
     config = read_config(job.dataset_config)
-    require_weights(job)
+    require_weights(job, dit=dit)
     if samples or job.sample_every_n_epochs is not None:
         read_prompts(job.sample_prompts)
     dataset = dataset_facts(
@@ -38,5 +40,5 @@ def gather(settings: Settings, job: Job, *, samples: bool = False) -> Facts:
         dataset=dataset,
         trainer=trainer,
         environment=settings.child_environment,
-        lora_parameters=lora_parameters(job.dit, job.network_dim),
+        lora_parameters=lora_parameters(job.dit, job.network_dim) if dit else 0,
     )

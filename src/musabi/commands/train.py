@@ -21,6 +21,7 @@ from musabi.commands.options import (
 from musabi.commands.resuming import resume_point, what_is_left
 from musabi.commands.running import run_plan
 from musabi.commands.show import plan_as_text, say, say_json
+from musabi.commands.waiting import wait_for_bootstrap
 from musabi.engines.registry import engine
 from musabi.job.model import Job
 from musabi.job.plan import plan_as_json
@@ -92,7 +93,9 @@ def prepare_verb(
         extra_cache_args=tuple(context.args),
     )
     trainer = engine(job.engine)
-    facts = gather(settings, job)
+    if not dry_run:
+        wait_for_bootstrap(settings, job, dit=False, quiet=as_json)
+    facts = gather(settings, job, dit=False)
     plan = plan_prepare(job, facts, trainer)
     if dry_run:
         say_json(plan_as_json(plan)) if as_json else say(plan_as_text(plan))
@@ -152,6 +155,7 @@ def train(
         RequestError, MachineError, TrainerError: it can't be done, or it failed.
     """
     trainer = engine(job.engine)
+    wait_for_bootstrap(settings, job, dit=True, quiet=as_json)
     facts = gather(settings, job)
     if go_on:
         left = what_is_left(settings, job, facts, trainer)

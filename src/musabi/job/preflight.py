@@ -8,21 +8,27 @@ from musabi.errors import MachineError, RequestError
 from musabi.job.model import Job
 from musabi.whole import is_whole_safetensors, shards
 
+FETCH = {
+    "musubi": "Fetch it with ./bootstrap.sh",
+    "diffusers": "Make a small model with: musabi models make-tiny. Or fetch the real one with: "
+    "musabi bootstrap --weights",
+}
 
-def require_weights(job: Job) -> None:
-    """Raise a RequestError where a weight file is missing or is not whole."""
+
+def require_weights(job: Job, *, dit: bool = True) -> None:
+    """Raise a RequestError where a weight file is missing or is not whole; caching needs no DiT."""
     named = (("DIT_PATH", job.dit), ("VAE_PATH", job.vae), ("TEXT_ENCODER_PATH", job.text_encoder))
-    for variable, path in named:
+    for variable, path in named if dit else named[1:]:
         for shard in shards(path):
             if not shard.is_file():
                 raise RequestError(
                     f"The weight file {shard} is not there. "
-                    f"Fetch it with ./bootstrap.sh, or set {variable} to where it lies."
+                    f"{FETCH[job.engine]}, or set {variable} to where it lies."
                 )
             if shard.suffix == ".safetensors" and not is_whole_safetensors(shard):
                 raise RequestError(
                     f"The weight file {shard} is cut off or is no safetensors file. "
-                    "Delete it and fetch it again with ./bootstrap.sh."
+                    f"Delete it. {FETCH[job.engine]}."
                 )
 
 

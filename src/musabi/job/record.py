@@ -9,7 +9,12 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from musabi.errors import RequestError
+from musabi.identity import identity, is_gone
 from musabi.whole import read_json, write_json
+
+# A runner writes a sign of life this often; in another container, one that is silent this long is gone.
+BEAT_SECONDS = 10.0
+SILENT_SECONDS = 60.0
 
 
 class RunState(StrEnum):
@@ -70,6 +75,7 @@ class RunRecord(BaseModel):
     message: str | None = None
     pid: int | None = None
     pid_started: float | None = None
+    container: str = ""
     job: dict[str, Any]
     plan: dict[str, Any]
     versions: dict[str, str] = {}
@@ -88,13 +94,14 @@ class RunRecord(BaseModel):
 
 
 class RunFolder:
-    """The folder of one run: record.json, events.jsonl, log.txt and, on request, stop.json."""
+    """The folder of one run: record.json, events.jsonl, log.txt, beat.json and, on request, stop.json."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record_file = path / "record.json"
         self.events_file = path / "events.jsonl"
         self.log_file = path / "log.txt"
+        self.beat_file = path / "beat.json"
         self.stop_file = path / "stop.json"
 
     def save(self, record: RunRecord) -> None:
@@ -111,9 +118,26 @@ class RunFolder:
         if values is None:
             raise RequestError(f"{self.path} holds no run. Name a folder under runs/ that has a record.json.")
         record = RunRecord.model_validate(values)
-        if record.state in (RunState.PLANNED, RunState.RUNNING) and not runner_is_alive(record):
+        if record.state in (RunState.PLANNED, RunState.RUNNING) and not self.runner_is_alive(record):
             record.state = RunState.INTERRUPTED
         return record
+
+    def beat(self) -> None:
+        """Leave a sign of life, for readers in other containers, who can't look the process up."""
+        write_json(self.beat_file, {"t": time.time()})
+
+    def runner_is_alive(self, record: RunRecord) -> bool:
+        """Tell whether the very process that wrote the record still runs (a pid alone may be another's)."""
+        if record.container and record.container != identity():
+            return not is_gone(record.container) and self._silent_s(record) < SILENT_SECONDS
+        if record.pid is None:
+            return time.time() - record.created < 30
+        return record.pid_started is not None and process_start(record.pid) == record.pid_started
+
+    def _silent_s(self, record: RunRecord) -> float:
+        beat = read_json(self.beat_file)
+        last = beat.get("t", 0.0) if isinstance(beat, dict) else 0.0
+        return time.time() - max(float(last), record.created)
 
 
 def process_start(pid: int) -> float | None:
@@ -124,13 +148,6 @@ def process_start(pid: int) -> float | None:
         return None
     fields = stat.rsplit(")", 1)[1].split()
     return None if fields[0] == "Z" else float(fields[19])
-
-
-def runner_is_alive(record: RunRecord) -> bool:
-    """Tell whether the very process that wrote the record still runs (a pid alone may be another's)."""
-    if record.pid is None:
-        return time.time() - record.created < 30
-    return record.pid_started is not None and process_start(record.pid) == record.pid_started
 
 
 def own_process() -> tuple[int, float | None]:

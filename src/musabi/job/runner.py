@@ -5,6 +5,7 @@ started it. What others read: record.json (replaced atomically), events.jsonl an
 What others write: stop.json, a request to stop; SIGTERM and SIGINT mean the same.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,13 +16,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from musabi.errors import ExitCode, MachineError, MusabiError
+from musabi.identity import identity
 from musabi.job.child import Child
 from musabi.job.engine import Engine, OutputParser
 from musabi.job.events import Event
 from musabi.job.harvest import clear_staging, harvest, place_pictures
 from musabi.job.model import Job
 from musabi.job.plan import Plan, Step, plan_as_json, plan_from_json
-from musabi.job.record import Leg, ProducedFile, RunFolder, RunRecord, RunState, StepOutcome, own_process
+from musabi.job.record import (
+    BEAT_SECONDS,
+    Leg,
+    ProducedFile,
+    RunFolder,
+    RunRecord,
+    RunState,
+    StepOutcome,
+    own_process,
+)
 from musabi.job.states import find_states, prune
 from musabi.whole import read_json, write_text
 
@@ -56,6 +67,7 @@ class Runner:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self.record.pid, self.record.pid_started = own_process()
+        self.record.container = identity()
         self.record.state = RunState.RUNNING
         self.record.steps = [outcome_of(step) for step in self.plan.steps]
         self.folder.save(self.record)
@@ -111,7 +123,7 @@ class Runner:
         """Run the child to its end; return its exit code and the end of its output."""
         parser = self.engine.parser(step)
         child = Child(step.argv, os.environ | step.env, step.cwd)
-        tail, next_harvest = "", 0.0
+        tail, next_harvest, next_beat = "", 0.0, 0.0
         try:
             with self.folder.log_file.open("a", encoding="utf-8") as log:
                 while (code := child.poll()) is None:
@@ -124,6 +136,10 @@ class Runner:
                     if time.monotonic() >= next_harvest:
                         self._collect(step, final=False)
                         next_harvest = time.monotonic() + HARVEST_SECONDS
+                    if time.monotonic() >= next_beat:
+                        with contextlib.suppress(OSError):  # a full disk must not end the run
+                            self.folder.beat()
+                        next_beat = time.monotonic() + BEAT_SECONDS
                     self._look_for_stop()
                     if self._must_end_now():
                         return self._end_child(child, step, parser, log.write), tail

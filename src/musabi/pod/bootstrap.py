@@ -9,10 +9,11 @@ Stages, what each waits for and depends on, and what proves that it is still don
 | templates | layout | | the files are there (copied once, never overwritten) |
 | accelerate | layout | the GPUs | the file is there |
 | clone | layout | MUSUBI_REPO_URL, MUSUBI_REF | HEAD; a moved tag is said, a branch is followed |
-| environment | clone | commit, Python, index, torch pins, paths | Python starts, torch's version, link |
+| environment | clone | commit, Python, index, torch pins, paths | Python starts, torch's version |
+| link | environment | the paths | the checkout's .venv leads to the environment |
 | packages | environment | that very environment, the wheel chosen | the packages lie in it |
 | weights | layout | the sets wanted, their places | every file has the size it was checked with |
-| verify | packages, clone, accelerate | all of their outcomes | scripts, musabi-trainer.json |
+| verify | packages, link, clone, accelerate | all of their outcomes | scripts, musabi-trainer.json |
 
 A stage is skipped where the hash of what it depends on and its proof both hold. The profile `musubi` has
 all of them, `diffusers` only the first three; weights come with `musubi` unless SKIP_MODEL_DOWNLOAD=1, and

@@ -21,8 +21,8 @@ from filelock import FileLock, Timeout
 
 from musabi.children import Cancelled
 from musabi.errors import MachineError
+from musabi.identity import identity, is_gone
 from musabi.job.record import own_process, process_start
-from musabi.pod.identity import identity
 from musabi.whole import read_json, write_json
 
 BEAT_SECONDS = 5.0
@@ -134,6 +134,8 @@ class VolumeLock:
                 raise Cancelled
 
     def _is_dead(self, owner: dict[str, Any]) -> bool:
+        if is_gone(str(owner.get("identity", ""))):
+            return True
         here = owner.get("identity") == identity()
         return here and process_start(int(owner.get("pid", 0))) != owner.get("pid_started")
 

@@ -22,7 +22,8 @@ def _source_root() -> Path:
 class BootstrapOptions:
     """The fields are named as the settings are; `environment` is what every child process inherits.
 
-    `source_root` holds the root's `*.sh` and templates. `stall_s` (seconds without a byte), `backoff_s`
+    `source_root` holds the root's `*.sh` and templates, `baked_checkout` the checkout that an image may carry.
+    `stall_s` (seconds without a byte), `backoff_s`
     (seconds before a second attempt) and `attempts` say how patient the network stages are.
     """
 
@@ -43,6 +44,7 @@ class BootstrapOptions:
     musabi_state_dir: Path = Path("~/.local/share/musabi")
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     source_root: Path = field(default_factory=_source_root)
+    baked_checkout: Path = Path("/opt/musabi/musubi-tuner")
     stall_s: float = 60
     backoff_s: float = 2
     attempts: int = 5

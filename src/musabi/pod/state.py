@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from musabi.identity import identity, is_gone
 from musabi.job.record import own_process, process_start
-from musabi.pod.identity import identity
 from musabi.whole import read_json, write_json
 from musabi.workspace import Workspace
 
@@ -132,4 +132,6 @@ def _is_alive(run: dict[str, Any]) -> bool:
     """Tell whether the process that wrote the progress still runs; elsewhere, whether it wrote lately."""
     if run.get("identity") == identity():
         return run.get("pid_started") is not None and process_start(run["pid"]) == run["pid_started"]
+    if is_gone(str(run.get("identity", ""))):
+        return False
     return time.time() - float(run.get("updated", 0)) < SILENT_SECONDS

@@ -5,13 +5,14 @@ from musabi.pod.stages.accelerate import ACCELERATE
 from musabi.pod.stages.clone import CLONE
 from musabi.pod.stages.environment import ENVIRONMENT
 from musabi.pod.stages.layout import LAYOUT, SCRIPTS, TEMPLATES
+from musabi.pod.stages.link import LINK
 from musabi.pod.stages.packages import PACKAGES
 from musabi.pod.stages.verify import VERIFY
 from musabi.pod.stages.weights import WEIGHTS
 
 EVERYWHERE = (LAYOUT, SCRIPTS, TEMPLATES)
 PROFILES: dict[str, tuple[Stage, ...]] = {
-    "musubi": (*EVERYWHERE, ACCELERATE, CLONE, ENVIRONMENT, PACKAGES, VERIFY),
+    "musubi": (*EVERYWHERE, ACCELERATE, CLONE, ENVIRONMENT, LINK, PACKAGES, VERIFY),
     "diffusers": EVERYWHERE,
 }
 

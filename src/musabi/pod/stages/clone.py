@@ -3,17 +3,22 @@
 A checkout is never changed in place: a new one is made beside it and renamed, so that a kill leaves a whole
 one or none. The old one is deleted only where nothing in it is anybody's own work; else it is kept under
 another name, and that is said. A branch is followed, a tag is not: a tag that moved is named, and what was
-checked out stays.
+checked out stays. An image may carry a checkout: where it is of the same repository and knows the ref, it is
+copied, and the network is not asked.
 """
 
+import base64
 import re
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from musabi.children import ask, scrub
 from musabi.errors import MachineError, RequestError
+from musabi.pod.options import BootstrapOptions
 from musabi.pod.stage import Context, Facts, Proof, Stage, Work, is_disk_full, is_network, last_line
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -29,6 +34,30 @@ def candidates(ref: str) -> tuple[str, ...]:
     """Return the names under which git may know a ref, in the order they are tried: tag, branch, commit."""
     names = (f"refs/tags/{ref}", f"refs/remotes/origin/{ref}")
     return (*names, ref) if COMMIT.fullmatch(ref) else names
+
+
+def without_credentials(url: str, environment: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return an http(s) address without user and password, and the variables that give them to git.
+
+    So they stand on no command line and in no checkout's configuration (git-config(1), GIT_CONFIG_COUNT).
+    """
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if parts.scheme not in ("http", "https") or not at:
+        return url, {}
+    word = base64.b64encode(unquote(user if ":" in user else f"{user}:").encode()).decode()
+    number = int(environment.get("GIT_CONFIG_COUNT") or 0)
+    return parts._replace(netloc=host).geturl(), {
+        "GIT_CONFIG_COUNT": str(number + 1),
+        f"GIT_CONFIG_KEY_{number}": f"http.{parts.scheme}://{host}/.extraHeader",
+        f"GIT_CONFIG_VALUE_{number}": f"Authorization: Basic {word}",
+    }
+
+
+def _repository(options: BootstrapOptions) -> tuple[str, dict[str, str]]:
+    """Return the repository's address for a command line, and the environment that git needs for it."""
+    url, credentials = without_credentials(options.musubi_repo_url, options.child_environment)
+    return url, options.child_environment | credentials
 
 
 def _depends_on(context: Context) -> Any:  # noqa: ANN401 - any JSON value
@@ -61,11 +90,8 @@ def _remote_commits(context: Context) -> dict[str, str]:
     if COMMIT.fullmatch(ref):
         return {}
     names = {f"refs/tags/{ref}^{{}}": "tag", f"refs/tags/{ref}": "tag", f"refs/heads/{ref}": "branch"}
-    answer = ask(
-        [*GIT, "ls-remote", "--", context.options.musubi_repo_url, *names],
-        context.options.child_environment,
-        limit_s=LOOK_SECONDS,
-    )
+    url, environment = _repository(context.options)
+    answer = ask([*GIT, "ls-remote", "--", url, *names], environment, limit_s=LOOK_SECONDS)
     found: dict[str, str] = {}
     # An annotated tag comes twice; the line with ^{} names the commit, and comes last.
     for line in (answer or "").splitlines():
@@ -84,7 +110,8 @@ def _clone(work: Work) -> Facts:
         shutil.rmtree(leftover, ignore_errors=True)
     part = checkout.with_name(f".{checkout.name}.{time.time_ns()}.part")
     try:
-        _fetch(work, part)
+        if not _copy_baked(work, part):
+            _fetch(work, part)
         commit = _check_out(work, part)
         pyproject = part / "pyproject.toml"
         if not pyproject.is_file():
@@ -117,11 +144,26 @@ def _refuse_strange_folder(checkout: Path) -> None:
         )
 
 
+def _copy_baked(work: Work, part: Path) -> bool:
+    """Copy the image's own checkout where it is of this repository and knows the ref."""
+    baked = work.options.baked_checkout
+    if not (baked / ".git").is_dir():
+        return False
+    url, environment = _repository(work.options)
+    origin = ask([*GIT, "-C", str(baked), "remote", "get-url", "origin"], environment)
+    known = (_commit(work.context, baked, name) for name in candidates(work.options.musubi_ref)[::2])
+    if origin is None or origin.strip() != url or not any(known):
+        return False
+    work.say("taking the checkout that the image carries")
+    shutil.copytree(baked, part, symlinks=True)
+    return True
+
+
 def _fetch(work: Work, part: Path) -> None:
-    url = work.options.musubi_repo_url
+    url, environment = _repository(work.options)
     argv = [*GIT, *PATIENCE, "clone", "--filter=blob:none", "--no-checkout", "--quiet", "--", url, str(part)]
     for attempt in range(1, work.options.attempts + 1):
-        outcome = work.run(argv)
+        outcome = work.run(argv, None, **environment)
         if outcome.done:
             return
         shutil.rmtree(part, ignore_errors=True)
@@ -140,9 +182,10 @@ def _check_out(work: Work, part: Path) -> str:
     """Check the ref out and return its commit."""
     ref = work.options.musubi_ref
     git = [*GIT, *PATIENCE, "-C", str(part)]
+    environment = _repository(work.options)[1]
     if COMMIT.fullmatch(ref) and _commit(work.context, part, ref) is None:
         # A commit that no branch or tag reaches can still be asked for by its id.
-        work.run([*git, "fetch", "--filter=blob:none", "--quiet", "origin", ref])
+        work.run([*git, "fetch", "--filter=blob:none", "--quiet", "origin", ref], None, **environment)
     found = (_commit(work.context, part, name) for name in candidates(ref))
     commit = next((commit for commit in found if commit is not None), None)
     if commit is None:
@@ -151,7 +194,7 @@ def _check_out(work: Work, part: Path) -> str:
             f"{scrub(work.options.musubi_repo_url)}. Unset it for the default, v0.3.4."
         )
     for attempt in range(1, work.options.attempts + 1):
-        outcome = work.run([*git, "checkout", "--quiet", "--force", "--detach", commit])
+        outcome = work.run([*git, "checkout", "--quiet", "--force", "--detach", commit], None, **environment)
         if outcome.done:
             return commit
         if not is_network(outcome):

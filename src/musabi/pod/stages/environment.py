@@ -99,9 +99,7 @@ def _depends_on(context: Context) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _proof(context: Context, facts: Facts) -> Proof:
-    link = context.options.space.checkout / ".venv"
-    linked = link.resolve() == context.options.venv.resolve()
-    return Proof(linked and installed_versions(context) == tuple(facts["versions"]))
+    return Proof(installed_versions(context) == tuple(facts["versions"]))
 
 
 def _make(work: Work) -> Facts:
@@ -118,7 +116,6 @@ def _make(work: Work) -> Facts:
             f"Delete {options.venv} and run ./bootstrap.sh again."
         )
     _compile(work)
-    _link(work)
     return {"versions": list(versions), "how": how, "interpreter": interpreter, "built": uuid.uuid4().hex}
 
 
@@ -238,19 +235,6 @@ def _compile(work: Work) -> None:
     source = work.options.space.checkout / "src"
     if source.is_dir():
         work.run([str(work.options.python), "-I", "-m", "compileall", "-q", "-j", "0", str(source)])
-
-
-def _link(work: Work) -> None:
-    """Link the environment into the checkout, where people and scripts look for it."""
-    link = work.options.space.checkout / ".venv"
-    if link.is_dir() and not link.is_symlink():
-        aside = link.with_name(f".venv.kept-{uuid.uuid4().hex[:8]}")
-        link.rename(aside)
-        work.say(f"an environment lay in the checkout; it was kept as {aside.name}")
-    part = link.with_name(".venv.part")
-    part.unlink(missing_ok=True)
-    part.symlink_to(work.options.venv)
-    part.replace(link)
 
 
 ENVIRONMENT = Stage("environment", ("clone",), "machine", _depends_on, _proof, _make)

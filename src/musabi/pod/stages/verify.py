@@ -79,4 +79,4 @@ def _verify(work: Work) -> Facts:
     return {"written": read_json(options.venv / FACTS_NAME)}
 
 
-VERIFY = Stage("verify", ("packages", "clone", "accelerate"), "machine", _depends_on, _proof, _verify)
+VERIFY = Stage("verify", ("link", "packages", "clone", "accelerate"), "machine", _depends_on, _proof, _verify)
