@@ -13,7 +13,9 @@ from musabi.commands.waiting import awaited
 from musabi.pod.state import StateFile, volume_state
 from musabi.workspace import Workspace
 
-DONE = dict.fromkeys(("templates", "clone", "accelerate", "environment", "link", "packages", "verify"), "done")
+DONE = dict.fromkeys(
+    ("templates", "clone", "accelerate", "environment", "link", "packages", "verify"), "done"
+)
 VAE = Path("/workspace/models/vae/ae.safetensors")
 
 

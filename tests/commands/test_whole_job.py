@@ -32,11 +32,46 @@ def test_a_job_file_becomes_a_trained_converted_sampled_lora_and_a_report(empty:
     assert kinds == {"checkpoint", "state", "converted", "sample"}
 
 
+def test_a_job_that_ended_after_its_training_goes_on_with_the_rest(space: Space) -> None:
+    job = space.root / "job.toml"
+    job.write_text('output_name = "robot"\nmax_train_epochs = 2\n')
+    space.output.mkdir(exist_ok=True)
+    in_the_way = space.output / "comfyui"
+    in_the_way.write_text("not a folder")
+    code, _ = space.refused("run", job)
+    assert code == 3 and names(space.output, "*.safetensors") == [
+        "robot-000001.safetensors",
+        "robot.safetensors",
+    ]
+    in_the_way.unlink()
+    trained = (space.output / "robot.safetensors").stat().st_mtime_ns
+    printed = space.ok("run", job, "--resume")
+    assert names(in_the_way) == ["robot-000001.safetensors", "robot.safetensors"]
+    assert (space.output / "robot.safetensors").stat().st_mtime_ns == trained and "Train" not in printed
+    code, message = space.refused("run", job, "--resume")
+    assert code == 2 and "is done, all 6 steps of it" in message
+
+    # With more epochs, every checkpoint of both runs is converted.
+    job.write_text('output_name = "robot"\nmax_train_epochs = 3\n')
+    space.ok("run", job, "--resume")
+    assert (
+        names(in_the_way)
+        == names(space.output, "*.safetensors")
+        == [
+            "robot-000001.safetensors",
+            "robot-000002.safetensors",
+            "robot.safetensors",
+        ]
+    )
+
+
 def test_lora_keys_are_musubis_and_converted_keys_are_comfyuis(
     space: Space, tensors: Callable[[Path], dict[str, Any]]
 ) -> None:
     space.ok("train")
-    space.ok("convert", space.output / "demo.safetensors")
+    code, message = space.refused("convert", "demo.safetensors", "flat")
+    assert code == 2 and "must end in .safetensors" in message
+    space.ok("convert", "demo.safetensors")
     native = tensors(space.output / "demo.safetensors")
     endings = {name.split(".", 1)[1] for name in native}
     assert endings == {"lora_down.weight", "lora_up.weight", "alpha"}
@@ -51,7 +86,8 @@ def test_lora_keys_are_musubis_and_converted_keys_are_comfyuis(
     space.ok("train", "--overwrite")
     again = tensors(space.output / "demo.safetensors")
     assert native.keys() == again.keys() and all(native[name].equal(again[name]) for name in native)
-    assert len(list((space.output / "replaced").rglob("demo.safetensors"))) == 1
+    assert len(list((space.output / "replaced").rglob("demo.safetensors"))) == 2
+    assert not names(space.output / "comfyui")
 
     # Nothing is left to do of a job that is done.
     assert "did this very job already" in space.ok("train", "--continue")
@@ -79,3 +115,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(space: Space) -> None:
 def test_what_follows_the_dashes_reaches_the_trainer(space: Space) -> None:
     plan = json.loads(space.ok("plan", "--json", "--", "--max_grad_norm", "0.5"))
     assert plan["steps"][2]["argv"][-2:] == ["--max_grad_norm", "0.5"]
+
+
+def test_a_flag_for_the_sampler_is_not_taken_for_the_lora(space: Space) -> None:
+    code, message = space.refused("sample", "--", "--no_such_flag", "1")
+    assert code == 2 and "demo.safetensors" in message and "no_such_flag" not in message

@@ -18,7 +18,7 @@ from musabi.commands.options import (
     job_from,
     settings_from,
 )
-from musabi.commands.resuming import resume_point
+from musabi.commands.resuming import loras_of, resume_point
 from musabi.commands.running import run_plan
 from musabi.commands.show import plan_as_text, say, say_json
 from musabi.commands.view import describe
@@ -92,7 +92,10 @@ def convert_verb(
     Example: musabi convert output/character_lora_v1.safetensors
     """
     settings = settings_from(pairs, engine=engine_name)
+    source = find_lora(settings, source)
     lora = read_lora(source)
+    if target is not None and target.suffix != ".safetensors":
+        raise RequestError(f"{target} must end in .safetensors, or it is not taken for a LoRA.")
     if lora.keys == "comfyui":
         raise RequestError(f"{source} has ComfyUI's keys already. Use it as it is.")
     job = job_from(settings, "prodigy")
@@ -130,8 +133,12 @@ def sample_verb(
     Example: musabi sample output/character_lora_v1.safetensors
     """
     settings = settings_from(pairs, engine=engine_name, sample_prompts=str(prompts) if prompts else None)
-    job = job_from(settings, "prodigy", extra_sample_args=tuple(context.args))
-    chosen = None if no_lora else (lora or job.output_dir / f"{job.output_name}.safetensors").absolute()
+    extra = list(context.args)
+    if lora is not None and str(lora).startswith("-"):  # what stood first behind --
+        extra, lora = [str(lora), *extra], None
+    job = job_from(settings, "prodigy", extra_sample_args=tuple(extra))
+    newest = job.output_dir / f"{job.output_name}.safetensors"
+    chosen = None if no_lora else find_lora(settings, lora or newest).absolute()
     if chosen is not None:
         read_lora(chosen)
     facts = _bare_facts(settings, job)
@@ -169,7 +176,8 @@ def run_verb(
         wait_for_bootstrap(settings, job, dit=True, quiet=as_json)
     facts = gather(settings, job, samples=True)
     point, earlier = resume_point(settings, job, facts, trainer) if resume else (None, None)
-    plan = plan_whole(job, facts, trainer, point)
+    loras = loras_of(job, facts, trainer, point, earlier) if point and earlier else ()
+    plan = plan_whole(job, facts, trainer, point, loras)
     if dry_run:
         say_json(plan_as_json(plan)) if as_json else say(plan_as_text(plan))
         return
@@ -188,6 +196,12 @@ def run_verb(
     page = job.output_dir / f"{job.output_name}-report.html"
     if not (detach or as_json) and page.exists():
         say(f"The report is {page}")
+
+
+def find_lora(settings: Settings, given: Path) -> Path:
+    """Return the file that a name means: here, else under the workspace, else in the output folder."""
+    places = (given, settings.workspace / given, settings.output_dir / given)
+    return next((place for place in places if place.exists()), given)
 
 
 def _report(folder: RunFolder) -> None:

@@ -1,8 +1,10 @@
 """Going on with an earlier run: which state to take, and whether anything is left to do."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from musabi.commands.running import numbered_name
 from musabi.commands.show import say
 from musabi.errors import RequestError
 from musabi.job.engine import Engine
@@ -11,6 +13,7 @@ from musabi.job.harvest import collect_left_behind
 from musabi.job.launch import require_idle
 from musabi.job.model import Job
 from musabi.job.plan import ResumePoint
+from musabi.job.planner import is_trained
 from musabi.job.record import RunFolder, RunRecord, RunState, runs
 from musabi.job.states import State, choose, find_states
 from musabi.settings import Settings
@@ -94,6 +97,35 @@ def _has_lora(job: Job, state: State) -> bool:
     """Tell whether the LoRA of a run's end is there, under its own name or, trained on, its epoch's."""
     names = (f"{job.output_name}.safetensors", f"{job.output_name}-{state.epoch:06d}.safetensors")
     return any(is_whole_safetensors(job.output_dir / name) for name in names)
+
+
+def loras_of(
+    job: Job, facts: Facts, trainer: Engine, point: ResumePoint, earlier: RunRecord
+) -> tuple[Path, ...]:
+    """Return the LoRAs that the run to go on from left up to its newest state, oldest first.
+
+    Raises:
+        RequestError: all of the run was done, and no more epochs are asked for.
+    """
+    over = is_trained(job, facts, trainer, point)
+    if over and earlier.state is RunState.DONE:
+        raise RequestError(
+            f"{earlier.id} is done, all {point.step} steps of it. "
+            "Raise MAX_TRAIN_EPOCHS to train longer, or take the LoRA as it is."
+        )
+    pattern = re.compile(re.escape(job.output_name) + r"-(\d{6})\.safetensors")
+    found = {
+        int(match[1]): path for path in job.output_dir.iterdir() if (match := pattern.fullmatch(path.name))
+    }
+    kept = [
+        path
+        for epoch, path in sorted(found.items())
+        if epoch <= point.epoch and path.stat().st_mtime >= earlier.lineage_started
+    ]
+    final = job.output_dir / f"{job.output_name}.safetensors"
+    if earlier.trained and final.exists():
+        kept.append(final if over else numbered_name(final, earlier))
+    return tuple(dict.fromkeys(kept))
 
 
 def newest_training(folder: Path, output_name: str) -> RunFolder | None:

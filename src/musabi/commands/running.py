@@ -55,7 +55,7 @@ def run_plan(
         require_idle(settings.space.runs)
         if plan.schedule is not None and earlier is None:
             make_way(job, overwrite=overwrite)
-        if earlier is not None:
+        if earlier is not None and any(step.name == "train" for step in plan.steps):
             number_final(job, earlier)
         folder = new_run_folder(settings.space.runs, job.output_name)
         record = new_record(
@@ -111,17 +111,24 @@ def make_way(job: Job, *, overwrite: bool) -> None:
         )
     aside = job.output_dir / "replaced" / time.strftime("%Y%m%d-%H%M%S")
     aside.mkdir(parents=True)
-    for path in there:
-        path.rename(aside / path.name)
+    for path in (*there, *existing_outputs(job, "comfyui")):
+        place = aside / path.relative_to(job.output_dir)
+        place.parent.mkdir(exist_ok=True)
+        path.rename(place)
     say(f"Moved {len(there)} older files to {aside}.")
 
 
 def number_final(job: Job, earlier: RunRecord) -> None:
     """Give the last LoRA of a finished run that is trained on its epoch number, so that it stays."""
     final = job.output_dir / f"{job.output_name}.safetensors"
-    numbered = final.with_name(f"{job.output_name}-{earlier.legs[-1].epochs:06d}.safetensors")
-    if earlier.state is RunState.DONE and final.exists() and not numbered.exists():
+    numbered = numbered_name(final, earlier)
+    if earlier.trained and final.exists() and not numbered.exists():
         final.rename(numbered)
+
+
+def numbered_name(final: Path, earlier: RunRecord) -> Path:
+    """Return the name that the last LoRA of a run has once the run is trained on."""
+    return final.with_name(f"{final.stem}-{earlier.legs[-1].epochs:06d}.safetensors")
 
 
 def versions(job: Job, facts: Facts) -> dict[str, str]:

@@ -35,8 +35,7 @@ def plan_training(job: Job, facts: Facts, engine: Engine, resume: ResumePoint | 
         MachineError: the engine's environment can't do it.
     """
     engine.refuse(job, facts)
-    steps_per_epoch = math.ceil(facts.dataset.batches_per_epoch / engine.processes(facts))
-    timing, choices = schedule(job, steps_per_epoch)
+    timing, choices = _timing(job, facts, engine)
     _refuse_stale(job, facts)
     if resume is not None and resume.step >= timing.steps:
         raise RequestError(
@@ -54,19 +53,46 @@ def plan_training(job: Job, facts: Facts, engine: Engine, resume: ResumePoint | 
     )
 
 
-def plan_whole(job: Job, facts: Facts, engine: Engine, resume: ResumePoint | None = None) -> Plan:
+def plan_whole(
+    job: Job,
+    facts: Facts,
+    engine: Engine,
+    resume: ResumePoint | None = None,
+    earlier: tuple[Path, ...] = (),
+) -> Plan:
     """Return the plan that caches, trains, converts every checkpoint and samples with the last.
+
+    `earlier` are the LoRAs that the run to go on from left, oldest first. Where its training was done, only
+    what came after that is planned.
 
     Raises:
         RequestError, MachineError: as plan_training.
     """
-    training = plan_training(job, facts, engine, resume)
-    if training.schedule is None:
-        raise RuntimeError("a training plan has a schedule")
-    names = checkpoint_names(job, training.schedule)
-    converts = tuple(convert_step(engine, job.output_dir / name, None, facts) for name in names)
-    sample = engine.sample_step(job, facts, job.output_dir / names[-1], job.output_dir / "sample")
+    if resume is not None and earlier and is_trained(job, facts, engine, resume):
+        training, loras = _nothing_to_train(job, facts, engine, resume), earlier
+    else:
+        training = plan_training(job, facts, engine, resume)
+        if training.schedule is None:
+            raise RuntimeError("a training plan has a schedule")
+        names = checkpoint_names(job, training.schedule, after=resume.epoch if resume else 0)
+        loras = (*earlier, *(job.output_dir / name for name in names))
+    converts = tuple(convert_step(engine, lora, None, facts) for lora in loras)
+    sample = engine.sample_step(job, facts, loras[-1], job.output_dir / "sample")
     return replace(training, steps=(*training.steps, *converts, sample))
+
+
+def is_trained(job: Job, facts: Facts, engine: Engine, resume: ResumePoint) -> bool:
+    """Tell whether the state to go on from is the end of the whole training."""
+    return resume.step >= _timing(job, facts, engine)[0].steps
+
+
+def _nothing_to_train(job: Job, facts: Facts, engine: Engine, resume: ResumePoint) -> Plan:
+    engine.refuse(job, facts)
+    return Plan(steps=(), schedule=_timing(job, facts, engine)[0], resume=resume)
+
+
+def _timing(job: Job, facts: Facts, engine: Engine) -> tuple[Schedule, tuple[Choice, ...]]:
+    return schedule(job, math.ceil(facts.dataset.batches_per_epoch / engine.processes(facts)))
 
 
 def convert_step(engine: Engine, source: Path, target: Path | None, facts: Facts) -> Step:
@@ -76,12 +102,13 @@ def convert_step(engine: Engine, source: Path, target: Path | None, facts: Facts
     return replace(engine.convert_step(source, written, facts), output=(written, final))
 
 
-def checkpoint_names(job: Job, timing: Schedule) -> tuple[str, ...]:
-    """Return the names of the LoRA files that a whole run leaves, the last one last.
+def checkpoint_names(job: Job, timing: Schedule, after: int = 0) -> tuple[str, ...]:
+    """Return the names of the LoRA files that a run leaves from epoch `after` on, the last one last.
 
     The last epoch's file has no number (musubi-tuner's rule, kept by every engine).
     """
-    numbered = range(timing.save_every, timing.epochs, timing.save_every)
+    first = after // timing.save_every + 1
+    numbered = range(first * timing.save_every, timing.epochs, timing.save_every)
     return (
         *(f"{job.output_name}-{epoch:06d}.safetensors" for epoch in numbered),
         f"{job.output_name}.safetensors",

@@ -50,10 +50,11 @@ def require_writable(folder: Path, variable: str) -> None:
         ) from None
 
 
-def existing_outputs(job: Job) -> list[Path]:
-    """Return the files and folders in the output folder that a run of this name would replace."""
-    if not job.output_dir.is_dir():
+def existing_outputs(job: Job, folder: str = ".") -> list[Path]:
+    """Return the files and folders in the output folder, or in one in it, that a run would replace."""
+    place = job.output_dir / folder
+    if not place.is_dir():
         return []
     name = re.escape(job.output_name)
     mine = re.compile(name + r"(?:-\d{6}|-step\d{8})?(?:\.safetensors|-state)")
-    return sorted(path for path in job.output_dir.iterdir() if mine.fullmatch(path.name))
+    return sorted(path for path in place.iterdir() if mine.fullmatch(path.name))

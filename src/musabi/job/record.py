@@ -92,6 +92,15 @@ class RunRecord(BaseModel):
         """When the first leg was started: states older than that belong to something else."""
         return self.legs[0].started if self.legs else self.created
 
+    @property
+    def trained(self) -> bool:
+        """Whether the training itself came to its end, whatever came of the steps after it."""
+        if self.legs and self.start_step >= self.legs[-1].steps:
+            return True
+        return self.state is RunState.DONE or any(
+            step.name == "train" and step.state == "done" for step in self.steps
+        )
+
 
 class RunFolder:
     """The folder of one run: record.json, events.jsonl, log.txt, beat.json and, on request, stop.json."""
@@ -120,6 +129,9 @@ class RunFolder:
         record = RunRecord.model_validate(values)
         if record.state in (RunState.PLANNED, RunState.RUNNING) and not self.runner_is_alive(record):
             record.state = RunState.INTERRUPTED
+            for step in record.steps:
+                if step.state == "running":
+                    step.state = RunState.INTERRUPTED.value
         return record
 
     def beat(self) -> None:
