@@ -186,10 +186,20 @@ def make_packages(folder: Path, torch: str = "2.9.1+cu128", torchvision: str = "
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Yield the address of a plain file server, whose folder listings serve as package indexes."""
+def serving(folder: Path, failures: int = 0) -> Iterator[str]:
+    """Yield the address of a plain file server, whose folder listings serve as package indexes.
+
+    The first `failures` requests are answered with 503.
+    """
+    left = iter(range(failures))
 
     class Quiet(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if next(left, None) is None:
+                super().do_GET()
+            else:
+                self.send_error(503)
+
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             pass
 

@@ -128,6 +128,8 @@ def source_root(tmp_path: Path) -> Path:
         '[[datasets]]\nimage_directory = "/workspace/dataset/images"\n'
     )
     (root / "sample_prompts.txt").write_text("photo of ohwx woman\n")
+    (root / "notebooks").mkdir()
+    (root / "notebooks" / "00_musubi_tuner_runpod.ipynb").write_text("{}\n")
     return root
 
 

@@ -107,6 +107,7 @@ def test_templates_are_never_overwritten(pod: Any) -> None:
     pod.run("diffusers")
     assert toml.read_text() == "mine"
     assert (pod.root / "dataset" / "sample_prompts.txt").is_file()
+    assert (pod.root / "notebooks" / "00_musubi_tuner_runpod.ipynb").is_file()
 
 
 def test_scripts_on_a_volume_without_links_hand_over(pod: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +150,7 @@ def break_it(pod: Any, how: str) -> None:
         case "deleted facts":
             (pod.options.venv / "musabi-trainer.json").unlink()
         case "deleted folder and script":
-            (pod.root / "notebooks").rmdir()
+            (pod.root / "dataset" / "cache").rmdir()
             (pod.root / "scripts" / "convert_lora.sh").unlink()
 
 

@@ -11,10 +11,11 @@ import pytest
 from musabi.job.facts import MachineFacts
 from musabi.pod import options
 from musabi.pod.options import BootstrapOptions
+from musabi.pod.stages import environment
 from musabi.pod.stages.accelerate import config_text
 from musabi.pod.stages.environment import fits_pin, project_text
 from musabi.pod.wheels import WHEELS, choose_wheel
-from peers.standin_trainer import make_wheel
+from peers.standin_trainer import make_wheel, serving
 
 QUICK = {"skip_model_download": True}
 
@@ -109,6 +110,20 @@ def test_an_index_out_of_reach_is_replaced_by_uv_pip_and_said(
     assert pod.run(environment=environment, **QUICK) == 0, pod.last_words
     assert "uv pip instead" in pod.message("environment")
     assert installed(pod, "torch") == "2.9.1+cu128"
+
+
+def test_an_index_that_is_down_for_a_moment_is_asked_again(pod: Any, tmp_path: Path) -> None:
+    with serving(tmp_path / "indexes", failures=1) as url:
+        flaky = pod.tampered(UV_INDEX=f"pytorch={url}/torch", UV_CACHE_DIR=str(tmp_path / "empty-cache"))
+        assert pod.run(environment=flaky, **QUICK) == 0, pod.last_words
+    assert "installing again" in pod.message("environment")
+    assert "uv pip instead" not in pod.message("environment")
+
+
+def test_a_disk_that_may_not_suffice_is_said_before(pod: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "CUDA_BYTES", 1e18)
+    assert pod.run(**QUICK) == 0
+    assert "environment takes about 1000000000 GB" in pod.message("environment")
 
 
 def test_the_cpu_goes_straight_to_uv_pip_with_the_versions_asked_for(pod: Any, tmp_path: Path) -> None:

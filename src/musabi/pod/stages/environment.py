@@ -17,9 +17,11 @@ from typing import Any
 
 from musabi.children import Outcome, ask
 from musabi.errors import MachineError
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work, is_disk_full, last_line
+from musabi.pod.stage import Context, Facts, Proof, Stage, Work, is_disk_full, is_network, last_line
 from musabi.whole import write_text
 
+# torch with its CUDA libraries, and without them: sizes of the installed packages, rounded up.
+CUDA_BYTES, CPU_BYTES = 12e9, 3e9
 CUDA_PACKAGE = re.compile(r"^\s*\+\s*(nvidia-|cuda-|triton\b)", re.MULTILINE)
 ABOUT = (
     "import importlib.metadata as m, json, sys; "
@@ -107,6 +109,7 @@ def _make(work: Work) -> Facts:
     uv = find_uv(options.child_environment)
     interpreter = _interpreter(work, uv)
     _clear_unless_sound(work, interpreter)
+    _say_if_tight(work)
     work.context.machine.forget("environment")
     how = _install(work, uv, interpreter)
     versions = installed_versions(work.context)
@@ -177,7 +180,8 @@ def _install(work: Work, uv: str, interpreter: str) -> str:
         ),
     )
     argv = [uv, "sync", "--project", str(options.project), "--python", interpreter, "--compile-bytecode"]
-    outcome = work.run(argv, UV_PROJECT_ENVIRONMENT=str(options.venv))
+    # Once more and no oftener: uv pip, which comes next, can do without that index.
+    outcome = _patiently(work, argv, 2, UV_PROJECT_ENVIRONMENT=str(options.venv))
     if outcome.done:
         return "uv sync"
     _refuse_full_disk(work, outcome)
@@ -206,7 +210,7 @@ def _pip(work: Work, uv: str, interpreter: str) -> str:
             if work.run([*install, "--torch-backend", "cpu", *wanted]).done:
                 return "uv pip install, torch's CPU index"
             work.say("torch's CPU index is out of reach; the CUDA build is installed")
-    outcome = work.run([*install, *wanted])
+    outcome = _patiently(work, [*install, *wanted], options.attempts)
     if not outcome.done:
         _refuse_full_disk(work, outcome)
         raise MachineError(
@@ -214,6 +218,28 @@ def _pip(work: Work, uv: str, interpreter: str) -> str:
             "Check the network and MUSUBI_TORCH_VERSION, then run ./bootstrap.sh again."
         )
     return "uv pip install"
+
+
+def _patiently(work: Work, argv: list[str], attempts: int, **environment: str) -> Outcome:
+    """Run uv; where the network failed, again after a while (what was fetched is in its cache)."""
+    for attempt in range(1, attempts):
+        outcome = work.run(argv, None, **environment)
+        if outcome.done or not is_network(outcome):
+            return outcome
+        work.say(f"installing again ({last_line(outcome)})")
+        work.pause(work.options.access.delay(attempt))
+    return work.run(argv, None, **environment)
+
+
+def _say_if_tight(work: Work) -> None:
+    """Say that the disk may not suffice; how much is needed is known roughly, so nothing is refused."""
+    needed = CPU_BYTES if work.options.musubi_cuda_extra == "cpu" else CUDA_BYTES
+    free = shutil.disk_usage(work.options.state_dir).free
+    if free < needed and not work.options.venv.exists():
+        work.say(
+            f"the disk of {work.options.state_dir} has {free / 1e9:.1f} GB free; "
+            f"the trainer's environment takes about {needed / 1e9:.0f} GB"
+        )
 
 
 def _refuse_full_disk(work: Work, outcome: Outcome) -> None:

@@ -1,32 +1,15 @@
-"""The workspace's folders, the wrappers in `scripts/`, and the templates that are copied once."""
+"""The stages that furnish a workspace: its folders, the wrappers, the templates."""
 
-from pathlib import Path
 from typing import Any
 
-from musabi.dataset.templates import dataset_toml
-from musabi.errors import MachineError
+from musabi.pod.furnish import TEMPLATE_PLACES, WRAPPERS, copy_templates, link_scripts, make_folders, wrappers
 from musabi.pod.stage import Context, Facts, Proof, Stage, Work
-from musabi.whole import write_text
 
-WRAPPERS = (
-    "bootstrap.sh",
-    "download_models.sh",
-    "prepare_dataset.sh",
-    "train_lora_prodigy.sh",
-    "train_lora_adamw8bit.sh",
-    "convert_lora.sh",
-    "start_tensorboard.sh",
-)
-# Template in the source, and its place in the workspace.
-TEMPLATE_PLACES = (
-    ("dataset.toml.example", Path("dataset/dataset.toml")),
-    ("sample_prompts.txt", Path("dataset/sample_prompts.txt")),
-)
+__all__ = ["LAYOUT", "SCRIPTS", "TEMPLATES", "WRAPPERS"]
 
 
 def _make_folders(work: Work) -> Facts:
-    for folder in work.options.space.folders:
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folders(work.options.space)
     return {}
 
 
@@ -35,28 +18,14 @@ def _folders_there(context: Context, _facts: Facts) -> Proof:
 
 
 def _sources(context: Context) -> dict[str, str]:
-    root = context.options.source_root
-    return {name: str(root / name) for name in WRAPPERS if (root / name).is_file()}
+    return wrappers(context.options.source_root)
 
 
 def _link_scripts(work: Work) -> Facts:
-    sources = _sources(work.context)
-    for name, source in sources.items():
-        _link(Path(source), work.options.space.root / "scripts" / name)
+    sources = link_scripts(work.options.source_root, work.options.space)
     if not sources:
         work.say("no wrappers beside this package; use the musabi command")
     return {"scripts": sources}
-
-
-def _link(source: Path, place: Path) -> None:
-    """Link a wrapper; where the volume knows no links, write a script that hands over."""
-    part = place.with_name(f".{place.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        part.symlink_to(source)
-        part.replace(place)
-    except OSError:
-        write_text(place, f'#!/bin/sh\nexec "{source}" "$@"\n', mode=0o755)
 
 
 def _scripts_there(context: Context, facts: Facts) -> Proof:
@@ -65,14 +34,7 @@ def _scripts_there(context: Context, facts: Facts) -> Proof:
 
 
 def _copy_templates(work: Work) -> Facts:
-    for name, place in TEMPLATE_PLACES:
-        source, target = work.options.source_root / name, work.options.workspace / place
-        if target.exists():
-            continue
-        if not source.is_file():
-            raise MachineError(f"{source} is missing. Install musabi again from a whole checkout.")
-        text = source.read_text(encoding="utf-8")
-        write_text(target, dataset_toml(text, work.options.space) if source.suffix == ".example" else text)
+    copy_templates(work.options.source_root, work.options.space)
     return {}
 
 
