@@ -30,6 +30,7 @@ FLOORS = (
     ("engines",),
     ("pod", "watch"),
     ("commands",),
+    ("notebook",),
     ("cli",),
     ("__main__",),
 )
@@ -117,6 +118,24 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_every_verb_has_an_example_in_its_help() -> None:
+    code = """
+import typer.main
+from musabi.cli import app, load_verbs
+
+def verbs(command, name):
+    for word, below in getattr(command, "commands", {}).items():
+        yield from verbs(below, f"{name} {word}")
+    if not hasattr(command, "commands"):
+        yield name, command.help or ""
+
+load_verbs([])
+print([name for name, help in verbs(typer.main.get_command(app), "musabi") if f"Example: {name}" not in help])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
