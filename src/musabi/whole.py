@@ -17,10 +17,11 @@ _SHARD = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})\.safetensors")
 
 
 @contextmanager
-def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; put it in its place when the block ends without an error.
 
-    The temporary file is synced to disk before the rename and removed on any error.
+    The temporary file is synced to disk before the rename and removed on any error. `sync` off is for files
+    that mean nothing after the machine went down, where a busy disk must not keep the writer waiting.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -29,23 +30,30 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     try:
         yield part
         part.chmod(mode)
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        if sync:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
 
 
-def write_text(path: Path, text: str, mode: int = 0o644) -> None:
+def write_text(path: Path, text: str, mode: int = 0o644, *, sync: bool = True) -> None:
     """Replace the file at `path` by `text` (UTF-8), atomically."""
-    with replacing(path, mode) as part:
+    with replacing(path, mode, sync=sync) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:  # noqa: ANN401 - any JSON value
+def write_json(
+    path: Path,
+    value: Any,  # noqa: ANN401 - any JSON value
+    mode: int = 0o644,
+    *,
+    sync: bool = True,
+) -> None:
     """Replace the file at `path` by `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", mode)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", mode, sync=sync)
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 STALL_SECONDS = 60
@@ -113,10 +113,19 @@ class LoopbackHub:
         ]
 
 
+AnyHub = TypeVar("AnyHub", bound=LoopbackHub)
+
+
 @contextmanager
 def running_hub() -> Iterator[LoopbackHub]:
     """Yield a hub that listens until the block ends."""
-    hub = LoopbackHub()
+    with running(LoopbackHub()) as hub:
+        yield hub
+
+
+@contextmanager
+def running(hub: AnyHub) -> Iterator[AnyHub]:
+    """Let a hub listen until the block ends."""
     thread = threading.Thread(target=hub.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -1,6 +1,7 @@
 """What can go wrong with the hub, as a table: how it is recognised, how it is said, whether a retry helps."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from musabi.children import scrub
@@ -149,18 +150,21 @@ DEFAULTS = {
 }
 
 
-def find(signs: Signs) -> Fault:
+def find(signs: Signs, rows: tuple[Fault, ...] = FAULTS) -> Fault:
     """Return the first row that the signs fit."""
-    return next((fault for fault in FAULTS if fault.fits(signs)), UNKNOWN)
+    return next((fault for fault in rows if fault.fits(signs)), UNKNOWN)
 
 
 def hub_error(signs: Signs, **names: object) -> HubError:
     """Return the error to raise for some signs; `names` fill the sentence (repo, endpoint, path, ...)."""
-    fault = find(signs)
+    return said(find(signs), signs, names)
+
+
+def said(fault: Fault, signs: Signs, names: Mapping[str, object]) -> HubError:
+    """Return the error of a row, its sentence filled."""
     last = next((line for line in reversed(signs.text.splitlines()) if line.strip()), "no reason was given")
-    known = DEFAULTS | {"status": signs.status, "text": scrub(last.strip())} | names
-    filled = fault.message.format(**known)
-    return HubError(filled, fault.kind, fault.retry)
+    known = DEFAULTS | {"status": signs.status, "text": scrub(last.strip())} | dict(names)
+    return HubError(fault.message.format(**known), fault.kind, fault.retry)
 
 
 def signs_of(error: Exception, token: bool) -> Signs:

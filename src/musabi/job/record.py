@@ -61,6 +61,15 @@ class Leg(BaseModel):
     steps_per_epoch: int
 
 
+class Publication(BaseModel):
+    """A place that a run's files were published to. `at` is Unix seconds; `place` holds no secret."""
+
+    place: str
+    at: float
+    files: int
+    public: bool = False
+
+
 class RunRecord(BaseModel):
     """A run, as its folder's record.json holds it.
 
@@ -86,6 +95,7 @@ class RunRecord(BaseModel):
     start_epoch: int = 0
     steps: list[StepOutcome] = []
     files: list[ProducedFile] = []
+    published: list[Publication] = []
 
     @property
     def lineage_started(self) -> float:

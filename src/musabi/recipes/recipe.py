@@ -83,13 +83,14 @@ class Sampling(_Part):
 
 
 class Recipe(_Part):
-    """One model, as one trainer trains it."""
+    """One model, as one trainer trains it. `licence` is that of the weights, in the hub's spelling."""
 
     name: str
     title: str
     architecture: str
     package: str
     convert_target: str
+    licence: str | None = None
     unusable: dict[str, str]
     weights: tuple[Weights, ...]
     tokenizer: Tokenizer

@@ -1,0 +1,76 @@
+"""Only addresses of the public internet are asked for files, whatever a name claims."""
+
+import pytest
+
+from musabi.errors import MachineError, RequestError
+from musabi.hub.addresses import check_address, shown
+
+PUBLIC = "93.184.216.34"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.0.0.8", "172.16.3.4", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
+        "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fd00::1", "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "ff02::1",
+    ],
+)  # fmt: skip
+def test_a_name_that_leads_into_a_private_network_is_refused(address: str) -> None:
+    with pytest.raises(RequestError, match="private network"):
+        check_address("https://innocent.example/x.zip", resolve=lambda _host, _port: [address])
+
+
+def test_one_private_address_among_public_ones_is_enough() -> None:
+    with pytest.raises(RequestError, match="private network"):
+        check_address("https://a.example/", resolve=lambda _host, _port: [PUBLIC, "10.0.0.1"])
+
+
+@pytest.mark.parametrize(
+    "url", ["https://127.1/x", "https://2130706433/x", "https://0x7f.1/", "https://localhost/"]
+)
+def test_other_spellings_of_this_machine_are_refused(url: str) -> None:
+    with pytest.raises((RequestError, MachineError)):
+        check_address(url)
+
+
+def test_the_connection_goes_to_the_address_that_was_checked() -> None:
+    checked = check_address("https://a.example:8443/x?y=1#z", resolve=lambda _host, _port: [PUBLIC])
+    assert checked.by_address == f"https://{PUBLIC}:8443/x?y=1"
+    assert (checked.host, checked.host_header) == ("a.example", "a.example:8443")
+    six = check_address("https://a.example/", resolve=lambda _host, _port: ["2606:2800::1"])
+    assert (six.by_address, six.host_header) == ("https://[2606:2800::1]:443/", "a.example")
+
+
+def test_plain_http_is_for_private_networks_alone_and_only_on_request() -> None:
+    with pytest.raises(RequestError, match="not encrypted"):
+        check_address("http://a.example/", resolve=lambda _host, _port: [PUBLIC])
+    with pytest.raises(RequestError, match="not encrypted"):
+        check_address("http://a.example/", allow_private=True, resolve=lambda _host, _port: [PUBLIC])
+    with pytest.raises(RequestError, match="private network"):
+        check_address("http://127.0.0.1/")
+    assert check_address("http://127.0.0.1:8000/", allow_private=True).address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://a.example/x", "file:///etc/passwd", "https://", "https://a:b@c.example/", "https://[::1", "x"],
+)
+def test_what_is_no_address_of_a_file_is_refused_without_its_secrets(url: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        check_address(url, resolve=lambda _host, _port: [PUBLIC])
+    assert "a:b" not in str(refused.value)
+
+
+def test_a_name_that_nobody_knows_is_said_so() -> None:
+    def fails(_host: str, _port: int) -> list[str]:
+        raise OSError("Name or service not known")
+
+    with pytest.raises(MachineError, match=r"a\.example can't be looked up"):
+        check_address("https://a.example/", resolve=fails)
+
+
+def test_an_address_is_shown_without_user_password_and_signature() -> None:
+    assert (
+        shown("https://me:secret@h.example:444/a.zip?X-Amz-Signature=abc#f") == "https://h.example:444/a.zip"
+    )
