@@ -29,6 +29,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "files": ("check", "convert", "sample", "run"),
     "train": ("plan", "prepare", "train"),
     "look": ("status", "logs", "stop", "report", "tensorboard"),
+    "transfer": ("publish", "fetch"),
+    "doctor": ("doctor",),
+    "pod": ("pod", "cost"),
+    "boot": ("boot", "health", "url"),
 }
 
 app = typer.Typer(

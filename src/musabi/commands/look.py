@@ -28,10 +28,12 @@ def status_verb(pairs: Set = None, as_json: Json = False) -> None:
     """
     settings = settings_from(pairs)
     folder = newest_run(settings.space.runs)
-    values = {"bootstrap": _bootstrap(settings), "run": _run_values(folder)}
+    values = {"bootstrap": _bootstrap(settings), "run": _run_values(folder), "stopping": _stopping(settings)}
     if as_json:
         say_json(values)
         return
+    for line in _stopping_words(values["stopping"]):
+        say(line)
     say(_bootstrap_words(values["bootstrap"]))
     if folder is None:
         say("No run yet.")
@@ -182,6 +184,23 @@ def _bootstrap(settings: Settings) -> dict[str, Any] | None:
 
     state: dict[str, Any] | None = bootstrap_status(settings.space)
     return state
+
+
+def _stopping(settings: Settings) -> dict[str, Any] | None:
+    """Return how the pod's end stands, or None where this is no pod."""
+    if not settings.runpod_pod_id:
+        return None
+    from musabi.pod.stopping.status import stopping_status
+
+    return stopping_status(settings)
+
+
+def _stopping_words(values: dict[str, Any] | None) -> list[str]:
+    if values is None:
+        return []
+    from musabi.pod.stopping.status import loud_words
+
+    return loud_words(values)
 
 
 def _bootstrap_words(state: dict[str, Any] | None) -> str:

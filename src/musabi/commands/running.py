@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from musabi import __version__
+from musabi.commands.ending import announce, at_the_end
 from musabi.commands.show import record_as_text, say, say_json
 from musabi.commands.view import watch
 from musabi.errors import ExitCode, RequestError
@@ -51,6 +52,8 @@ def run_plan(
     """
     require_writable(job.output_dir, "OUTPUT_DIR")
     require_writable(job.logging_dir, "LOGGING_DIR")
+    trains = plan.schedule is not None
+    followed = trains and announce(settings, quiet=as_json)
     with one_start_at_a_time(settings.space.runs):
         require_idle(settings.space.runs)
         if plan.schedule is not None and earlier is None:
@@ -66,13 +69,14 @@ def run_plan(
             dataset_fingerprint=facts.dataset.fingerprint,
             **lineage(plan, earlier),
         )
-        pid = start_detached(folder, record, trainer, after)
+        pid = start_detached(folder, record, trainer, at_the_end(settings, after) if trains else after)
     if detach:
         say_json({"run": record.id, "folder": str(folder.path)}) if as_json else say(
             f"Started {record.id}. Watch it with: musabi logs -f"
         )
         return record
-    return look_on(folder, pid=pid, as_json=as_json)
+    # What follows a run may take long, and nobody has to wait for it here.
+    return look_on(folder, pid=None if followed else pid, as_json=as_json)
 
 
 def look_on(folder: RunFolder, *, pid: int | None = None, as_json: bool = False) -> RunRecord:

@@ -5,17 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import musabi
 from musabi.hub.access import Access
 from musabi.hub.weights import Places, hub_cache
+from musabi.pod.furnish import source_root
 from musabi.workspace import Workspace
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
-
-
-def _source_root() -> Path:
-    """Return the folder that holds the wrappers and templates: the checkout this package runs from."""
-    return Path(musabi.__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class BootstrapOptions:
     hf_xet_high_performance: bool = True
     musabi_state_dir: Path = Path("~/.local/share/musabi")
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
-    source_root: Path = field(default_factory=_source_root)
+    source_root: Path = field(default_factory=source_root)
     baked_checkout: Path = Path("/opt/musabi/musubi-tuner")
     stall_s: float = 60
     backoff_s: float = 2

@@ -1,0 +1,169 @@
+"""`musabi pod guard`: the service that ends a pod which has run for too long, or which nobody uses."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from musabi.children import scrub, secrets
+from musabi.errors import RequestError
+from musabi.job.record import RunFolder
+from musabi.pod.stopping.activity import Activity, Use
+from musabi.pod.stopping.carry_out import Hands, carry_out
+from musabi.pod.stopping.deadline import (
+    Announce,
+    CallOff,
+    Carry,
+    Keep,
+    Rules,
+    Standing,
+    deadline,
+    decide,
+)
+from musabi.pod.stopping.provider import NO_WAY, this_pod
+from musabi.pod.stopping.run_here import end_run, running_folder, running_run
+from musabi.pod.stopping.store import Store, is_mine, is_orphan, pod_places
+from musabi.pod.stopping.words import DONE_WORDS, announcement_words, duration, reminder_due
+from musabi.settings import Settings
+
+TICK_SECONDS = 3.0
+LOOK_SECONDS = 15.0
+# guard.json is written for the idle clock's sake only when it moved by this much.
+WRITE_SECONDS = 30.0
+PUBLISH_SECONDS = 1800.0
+
+
+@dataclass
+class Guard:
+    """The guard's state between two ticks; all that must outlive it is in the store."""
+
+    hands: Hands
+    rules: Rules
+    settings: Settings
+    look: Callable[[], Use | None]
+    before_stop: Callable[[RunFolder | None], None] = lambda _run: None
+    _next_look: float = 0.0
+    _earlier: float = field(default=float("inf"))
+
+    def tick(self) -> None:
+        """Look, decide, and do what is due."""
+        now = self.hands.now()
+        standing = self._standing(now)
+        announced = standing.announcement
+        if announced is not None and not is_mine(announced):
+            if not is_orphan(announced):
+                return  # the end of a run counts down itself
+            announced = self.hands.store.adopt(announced)
+            standing = replace(standing, announcement=announced)
+        self._act(standing, now)
+        self._earlier = now
+
+    def _act(self, standing: Standing, now: float) -> None:
+        store, announced = self.hands.store, standing.announcement
+        running = running_run(self.settings.space) if announced is not None else None
+        decision = decide(self.rules, standing, store.keep(), now, running)
+        if isinstance(decision, Announce) and store.announce(decision.announcement):
+            self.hands.tell(announcement_words(decision.announcement, now))
+        elif isinstance(decision, CallOff) and announced is not None:
+            store.call_off(announced)
+            self.hands.tell(f"The pod is not {DONE_WORDS[announced.action]}: {decision.reason}.")
+        elif isinstance(decision, Carry):
+            carry_out(self.hands, decision.announcement, self._prepare)
+        elif announced is not None and reminder_due(announced, self._earlier, now):
+            self.hands.tell(announcement_words(announced, now))
+
+    def _standing(self, now: float) -> Standing:
+        """Return what is known, after a look at the pod where one is due."""
+        store = self.hands.store
+        standing = store.standing()
+        if self.rules.idle_s is None or now < self._next_look:
+            return standing
+        self._next_look = now + LOOK_SECONDS
+        use = self.look()
+        if use is None or use.last <= standing.active:
+            return standing
+        seen = replace(standing, active=use.last, doing=use.doing)
+        if standing.announcement is None and use.last - standing.active < WRITE_SECONDS:
+            return seen
+        return store.change(lambda old: replace(old, active=max(old.active, use.last), doing=use.doing))
+
+    def _prepare(self) -> None:
+        """End the run that goes on, and let results be published, for a bounded time."""
+        folder = running_folder(self.settings.space)
+        if folder is not None:
+            end_run(folder, self.hands.say, self.hands.sleep)
+        publishing = threading.Thread(target=self._publish, args=(folder,), daemon=True)
+        publishing.start()
+        publishing.join(PUBLISH_SECONDS)
+        if publishing.is_alive():
+            self.hands.say("WARNING: Publishing takes too long. The pod ends without it.")
+
+    def _publish(self, folder: RunFolder | None) -> None:
+        try:
+            self.before_stop(folder)
+        except Exception as problem:
+            self.hands.say(f"WARNING: The results were not published: {problem}")
+
+
+def guard(
+    settings: Settings,
+    environ: Mapping[str, str],
+    say: Callable[[str], None],
+    *,
+    before_stop: Callable[[RunFolder | None], None] = lambda _run: None,
+) -> None:
+    """Watch over the pod until SIGTERM or SIGINT.
+
+    `before_stop` is called once before a stop, with the run that was ended for it or None.
+
+    Raises:
+        RequestError: this is no pod of Runpod's, or another guard watches over it.
+    """
+    hidden = secrets(environ)
+    store = Store(pod_places(settings))
+    pod = this_pod(settings, environ)
+    hands = Hands(pod, store, lambda text: say(scrub(text, hidden)))
+    rules = Rules.of(settings)
+    activity = Activity(settings)
+    watching = Guard(hands, rules, settings, activity.look, before_stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    hands.say(first_words(rules, store.standing().started, store.keep(), hands.now()))
+    if not pod.can_be_stopped:
+        hands.say(f"WARNING: {NO_WAY}")
+    with store.the_one_who_watches() as mine:
+        if not mine:
+            raise RequestError("A guard watches over this pod already. See: musabi pod status")
+        _watch(watching, activity)
+
+
+def _watch(watching: Guard, activity: Activity) -> None:
+    """Tick for ever."""
+    told: set[str] = set()
+    while True:
+        try:
+            watching.tick()
+        except Exception as problem:  # a full disk or a broken record must not end the watch
+            activity.troubles.add(f"{type(problem).__name__}: {problem}")
+        for trouble in sorted(activity.troubles - told):
+            watching.hands.say(f"WARNING: The guard goes on, but met a problem. {trouble}")
+        told |= activity.troubles
+        watching.hands.sleep(TICK_SECONDS)
+
+
+def first_words(rules: Rules, started: float, keep: Keep, now: float) -> str:
+    """Return what the guard watches for."""
+    end = deadline(rules, started, keep)
+    said = []
+    if end is not None:
+        said.append(f"in {duration(end - now)} at the latest (MAX_HOURS)")
+    if rules.idle_s is not None:
+        said.append(f"after {duration(rules.idle_s)} without use (IDLE_MINUTES)")
+    if not said:
+        return (
+            "The guard keeps the countdown of ON_FINISH and ON_ERROR. It stops the pod for no other reason."
+        )
+    return (
+        f"The pod will be stopped {' or '.join(said)}. It is announced {duration(rules.countdown_s)} before."
+    )

@@ -1,0 +1,167 @@
+"""ON_FINISH and ON_ERROR: at the end of a run, in the run's own process."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from musabi.job.record import RunState, process_start
+from musabi.pod.stopping import finish
+from musabi.pod.stopping.carry_out import Hands
+from musabi.pod.stopping.deadline import Announcement
+from musabi.pod.stopping.keep import keep
+from peers.loopback_runpod import KEY
+
+from .conftest import BEGAN, NO_TERMINALS, PodFolder, end_processes, start_guard, wait_for
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> object:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def end(pod: PodFolder, outcome: str, hands: Hands | None = None) -> None:
+    finish(pod.settings, pod.environ, outcome, pod.said.append, hands=hands or pod.hands)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "variable", "action", "method"),
+    [
+        ("done", "ON_FINISH", "stop", "POST"),
+        ("done", "ON_FINISH", "delete", "DELETE"),
+        ("failed", "ON_ERROR", "stop", "POST"),
+        ("failed", "ON_ERROR", "delete", "DELETE"),
+    ],
+)
+def test_the_end_of_a_run_ends_the_pod(
+    pod: PodFolder, outcome: str, variable: str, action: str, method: str
+) -> None:
+    pod.environ[variable] = action
+    end(pod, outcome)
+    assert pod.runpod.stops[0][0] == method
+    assert pod.clock.time >= BEGAN + 120
+    assert f"will be {'stopped' if action == 'stop' else 'deleted'} in 2 min" in pod.said[0]
+    assert variable in pod.said[0] and "musabi pod keep" in pod.said[0]
+
+
+@pytest.mark.parametrize(("outcome", "variable"), [("done", "ON_ERROR"), ("failed", "ON_FINISH")])
+def test_the_other_variable_does_nothing(pod: PodFolder, outcome: str, variable: str) -> None:
+    pod.environ[variable] = "delete"
+    end(pod, outcome)
+    assert pod.runpod.asked == [] and pod.said == [] and not pod.places.guard.exists()
+
+
+def test_keep_in_the_countdown_keeps_the_pod(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "delete"
+    pod.clock.at.append((BEGAN + 60, lambda: _keep(pod)))
+    end(pod, "done")
+    assert pod.runpod.asked == []
+    assert pod.said[-1] == "The pod is not deleted: somebody asked to keep the pod."
+    assert "at" not in pod.guard_file
+
+
+def test_a_run_that_is_started_in_the_countdown_keeps_the_pod(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    pod.add_run(RunState.DONE)
+    pod.clock.at.append((BEGAN + 60, lambda: pod.add_run() and None))
+    end(pod, "done")
+    assert pod.runpod.asked == []
+    assert "another run was started" in pod.said[-1]
+
+
+def test_an_announced_stop_of_another_process_goes_first(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "delete"
+    with subprocess.Popen(["sleep", "60"]) as other:
+        first = Announcement("stop", "max_hours", BEGAN, BEGAN + 50, "", other.pid, process_start(other.pid))
+        pod.store.change(lambda old: replace(old, announcement=first))
+        pod.clock.at.append((BEGAN + 40, lambda: _keep(pod)))
+        end(pod, "done")
+        assert pod.runpod.asked == []
+        assert pod.guard_file["cause"] == "max_hours"
+        other.kill()
+
+
+def test_elsewhere_than_in_a_pod_it_says_so(pod: PodFolder) -> None:
+    hands = pod.hands
+    pod.environ["ON_FINISH"] = "stop"
+    pod.environ.pop("RUNPOD_POD_ID")
+    end(pod, "done", hands)
+    assert pod.said == [
+        "ON_FINISH=stop does nothing here. This is not a Runpod pod: RUNPOD_POD_ID is not set."
+    ]
+
+
+@pytest.mark.parametrize("broken", ["state", "record"])
+def test_a_disk_that_fails_does_not_keep_the_pod_running(pod: PodFolder, broken: str) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    if broken == "state":  # nothing can be written beneath it
+        pod.places.root.parent.mkdir(parents=True)
+        pod.places.root.write_text("")
+    else:
+        pod.add_run().record_file.write_text('{"state": "no such state"}')
+    end(pod, "done")
+    assert pod.runpod.stops[0][0] == "POST"
+
+
+def test_nothing_is_raised_and_no_secret_said_where_something_breaks(pod: PodFolder) -> None:
+    def broken() -> float:
+        raise RuntimeError(f"it broke with {KEY}")
+
+    pod.environ["ON_FINISH"] = "stop"
+    end(pod, "done", replace(pod.hands, now=broken))
+    assert pod.said == ["WARNING: ON_FINISH=stop was not done: RuntimeError: it broke with ***."]
+
+
+RUN_ENDS = """
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: None)  # as the runner does, which saves then
+from musabi.pod.stopping import finish
+from musabi.settings import load
+finish(load(os.environ), os.environ, "done", lambda text: print(text, flush=True))
+"""
+
+
+def ending(pod: PodFolder, out: Path) -> "subprocess.Popen[bytes]":
+    """Start a process that does what a run's process does at its end."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{NO_TERMINALS}\n{RUN_ENDS}"],
+        env=pod.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=out.open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def test_two_causes_at_once_stop_the_pod_once(pod: PodFolder) -> None:
+    pod.environ |= {"ON_FINISH": "stop", "MAX_HOURS": "0.000001", "STOP_COUNTDOWN": "2"}
+    run = ending(pod, pod.root / "run.log")
+    guard = start_guard(pod)
+    try:
+        wait_for(lambda: pod.runpod.stops)
+        before = len(pod.runpod.stops)
+        with pytest.raises(subprocess.TimeoutExpired):
+            guard.wait(timeout=8)
+        assert before == len(pod.runpod.stops) == 1
+    finally:
+        end_processes(run, guard)
+
+
+def test_sigterm_ends_the_countdown_at_once(pod: PodFolder) -> None:
+    pod.environ |= {"ON_FINISH": "stop", "STOP_COUNTDOWN": "60"}
+    run = ending(pod, pod.root / "run.log")
+    try:
+        wait_for(lambda: pod.places.guard.exists() and "at" in pod.guard_file)
+        run.terminate()
+        assert run.wait(timeout=5) == -signal.SIGTERM
+        assert pod.runpod.asked == []
+    finally:
+        end_processes(run)
+
+
+def _keep(pod: PodFolder) -> None:
+    keep(pod.settings, None, store=pod.store, now=pod.clock.time)
