@@ -14,7 +14,7 @@ from musabi.watch import tensorboard
 
 def test_the_command_names_folder_host_and_port() -> None:
     assert tensorboard.command(Path("/v/bin/python"), Path("/workspace/logs"), "127.0.0.1", 6006) == (
-        "/v/bin/python", "-m", "tensorboard.main", "--logdir", "/workspace/logs",
+        "/v/bin/python", "-P", "-m", "tensorboard.main", "--logdir", "/workspace/logs",
         "--host", "127.0.0.1", "--port", "6006",
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ GOES_ON_WITHOUT_XET = frozenset({"stalled", "connection", "corrupt", "unknown"})
 
 def client_argv(*arguments: str) -> list[str]:
     """Return the command line of `hf` in this very environment. A token is never part of it."""
-    return [sys.executable, "-m", "huggingface_hub.cli.hf", *arguments]
+    return [sys.executable, "-P", "-m", "huggingface_hub.cli.hf", *arguments]
 
 
 def client_environment(access: Access, plain: bool) -> dict[str, str]:

@@ -170,7 +170,7 @@ def _attempt(
             },
         )
         outcome = run(
-            [sys.executable, "-m", "musabi.hub.upload_child", str(request)],
+            [sys.executable, "-P", "-m", "musabi.hub.upload_child", str(request)],
             client_environment(access, plain),
             log=listen,
             watch=Movement(access.stall_s, plain=plain),

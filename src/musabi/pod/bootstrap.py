@@ -45,6 +45,7 @@ from musabi.pod.options import BootstrapOptions
 from musabi.pod.progress import Display, display
 from musabi.pod.stage import Context
 from musabi.pod.stages import stages_of
+from musabi.pod.state import FILE as STATE_FILE
 from musabi.pod.state import machine_state, volume_state
 from musabi.whole import write_text
 
@@ -71,6 +72,7 @@ def bootstrap(
     try:
         with _log(options) as log, VolumeLock(options.space.state, say=turn.wait, cancel=cancel) as lock:
             turn.come()
+            sweep(options.space.state)
             volume = volume_state(options.space)
             volume.start_run(profile, names)
             context = Context(options, volume, machine_state(options.state_dir), cancel=cancel, log=log.line)
@@ -99,6 +101,12 @@ def bootstrap(
     show.close()
     _report(result, json)
     return result.exit_code
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed bootstrap left half-written of its own state; nobody else writes under the lock."""
+    for part in folder.glob(f".{STATE_FILE}.*.part"):
+        part.unlink(missing_ok=True)
 
 
 def _make_writable(options: BootstrapOptions) -> None:

@@ -12,8 +12,9 @@ from musabi.watch.scalars import event_files
 
 def command(python: Path, logdir: Path, host: str, port: int) -> tuple[str, ...]:
     """Return the command line of TensorBoard. It has no login: `host` decides who can look."""
+    # -P: a file in the workspace must not stand in for a module of Python's.
     return (
-        str(python), "-m", "tensorboard.main", "--logdir", str(logdir), "--host", host, "--port", str(port),
+        str(python), "-P", "-m", "tensorboard.main", "--logdir", str(logdir), "--host", host, "--port", str(port),
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def facts(gpus: tuple[int, ...] = (), packages: frozenset[str] = PACKAGES) -> Fa
 ENGINE = DiffusersEngine()
 
 GOLDEN_PRODIGY = """\
-/venv/bin/python -m musabi.engines.diffusers.train
+/venv/bin/python -P -m musabi.engines.diffusers.train
 --dit /workspace/models/dit/diffusion_pytorch_model-00001-of-00002.safetensors
 --vae /workspace/models/vae/ae.safetensors
 --text_encoder /workspace/models/text_encoder/model-00001-of-00003.safetensors
@@ -123,7 +123,7 @@ def test_the_caching_commands(make_job: MakeJob) -> None:
         extra_cache_args=("--keep_cache", "--num_workers", "3"),
     )
     latents, text = ENGINE.cache_steps(job, facts((2**36,)))
-    assert shlex.join(latents.argv[3:]) == (
+    assert shlex.join(latents.argv[4:]) == (
         "--dataset_config /workspace/dataset/dataset.toml --vae /workspace/models/vae/ae.safetensors "
         "--device cuda:1 --batch_size 1 --num_workers 1 --skip_existing --disable_cudnn_backend "
         "--keep_cache --num_workers 3"
@@ -151,7 +151,7 @@ def test_a_fresh_cache_is_skipped_unless_existing_files_are_not_to_be_kept(make_
 def test_the_convert_and_sample_commands(make_job: MakeJob) -> None:
     convert = ENGINE.convert_step(Path("/o/a.safetensors"), Path("/o/comfyui/a.safetensors"), facts())
     assert shlex.join(convert.argv) == (
-        "/venv/bin/python -m musabi.engines.diffusers.convert --input /o/a.safetensors "
+        "/venv/bin/python -P -m musabi.engines.diffusers.convert --input /o/a.safetensors "
         "--output /o/comfyui/a.safetensors --target other"
     )
     job = make_job(extra_sample_args=("--lora_multiplier", "0.8"))
@@ -205,8 +205,8 @@ def test_every_planned_command_is_understood_by_its_module(make_job: MakeJob) ->
         ENGINE.sample_step(job, found, Path("/a"), Path("/b")),
     ]
     for step, module in zip(steps, (cache_latents, cache_text, train, convert, sample), strict=True):
-        assert step.argv[2] == module.__name__
-        module.arguments().read(step.argv[3:])
+        assert step.argv[3] == module.__name__
+        module.arguments().read(step.argv[4:])
 
 
 def test_events_are_read_from_pieces_of_any_length() -> None:

@@ -179,7 +179,7 @@ def _step(
     return Step(
         name=name,
         title=title,
-        argv=(str(facts.trainer.python), "-m", f"{MODULES}.{module}", *arguments),
+        argv=(str(facts.trainer.python), "-P", "-m", f"{MODULES}.{module}", *arguments),
         env=facts.environment | ENVIRONMENT,
         discard=cache.stale if cache else (),
         stamp=cache.stamp if cache else (),
