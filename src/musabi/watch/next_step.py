@@ -27,12 +27,12 @@ def _trained(values: Values) -> bool:
 STEPS: tuple[tuple[Callable[[Values], bool], str], ...] = (
     (
         lambda values: bool(values.get("stop")),
-        "To keep the pod, run musabi.keep() in the notebook, or musabi pod keep in a terminal.",
+        "To keep the pod, run musabi pod keep in a terminal, or musabi.keep() in the notebook.",
     ),
     (
         lambda values: _run(values) in ("planned", "running"),
-        "Nothing. You can close every tab: the run goes on. To end it, run musabi.stop_run() in the notebook, or "
-        "musabi stop in a terminal.",
+        "Nothing. You can close every tab: the run goes on. To end it, run musabi stop in a terminal, or "
+        "interrupt the notebook's cell and run musabi.stop_run().",
     ),
     (
         lambda values: _bootstrap(values) in ("failed", "interrupted"),
