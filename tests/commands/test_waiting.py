@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from musabi.commands.waiting import awaited
-from musabi.pod.state import StateFile, volume_state
+from musabi.pod.bootstrap.state import StateFile, volume_state
 from musabi.workspace import Workspace
 
 DONE = dict.fromkeys(

@@ -160,7 +160,7 @@ def test_a_failing_pre_start_does_not_end_the_container(boot: Boot) -> None:
 def test_a_first_boot_fetches_musubi_tuner_and_a_second_container_makes_its_own_environment(
     boot: Boot, world: World, volume: Path
 ) -> None:
-    from musabi.pod.state import bootstrap_status
+    from musabi.pod.bootstrap.state import bootstrap_status
     from musabi.workspace import Workspace
 
     def bootstrapped() -> dict[str, str] | None:

@@ -10,7 +10,7 @@ import pytest
 from image.container import Container
 from image.store import Store
 from image.world import PYTHON, standing_in
-from musabi.pod.state import bootstrap_status
+from musabi.pod.bootstrap.state import bootstrap_status
 from musabi.workspace import Workspace
 from peers.standin_trainer import make_wheel
 

@@ -9,7 +9,7 @@ import pytest
 
 from image.container import Container
 from image.world import World
-from musabi.pod.state import bootstrap_status
+from musabi.pod.bootstrap.state import bootstrap_status
 from musabi.workspace import Workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from musabi.identity import identity
-from musabi.job.record import SILENT_SECONDS, RunFolder, RunRecord, RunState, own_process
+from musabi.job.record import SILENT_SECONDS, RunFolder, RunRecord, RunState, own_process, runs
 from musabi.whole import write_json
 
 HERE = identity()
@@ -47,3 +47,11 @@ def test_an_earlier_container_of_this_pod_is_gone_at_once(
 def test_in_the_same_container_only_the_process_counts(running: Any) -> None:
     assert running(HERE, ago=3600).load().state is RunState.RUNNING
     assert running(HERE, ago=0, pid=2**22 - 1).load().state is RunState.INTERRUPTED
+
+
+def test_a_record_that_is_no_record_is_no_run(tmp_path: Path) -> None:
+    for number, text in enumerate(("[1, 2]", "7", "{broken")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "record.json").write_text(text)
+    assert runs(tmp_path) == []

@@ -17,7 +17,7 @@ import pytest
 
 from musabi.job.events import Event
 from musabi.job.record import RunState
-from musabi.pod import jupyter
+from musabi.pod.boot import jupyter
 from small.chromium import chromium, too_wide, why_not
 from small.standing import HOSTILE, Standing
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from musabi.pod.bootstrap import bootstrap
-from musabi.pod.options import BootstrapOptions
-from musabi.pod.state import bootstrap_status
+from musabi.pod.bootstrap.options import BootstrapOptions
+from musabi.pod.bootstrap.run import bootstrap
+from musabi.pod.bootstrap.state import bootstrap_status
 from peers.loopback_hub import LoopbackHub, running_hub
 from peers.model_files import add_weights
 from peers.standin_trainer import StandInTrainer, make_packages, serving
@@ -117,7 +117,7 @@ def environment(tmp_path: Path, hub: LoopbackHub, indexes: str, uv_cache: Path) 
 @pytest.fixture
 def source_root(tmp_path: Path) -> Path:
     """A checkout of ours, as far as the bootstrap takes something from it."""
-    from musabi.pod.stages.layout import WRAPPERS
+    from musabi.pod.bootstrap.stages.layout import WRAPPERS
 
     root = tmp_path / "source"
     root.mkdir()

@@ -43,7 +43,7 @@ def shown(pod: Any) -> tuple[str, dict[str, Any]]:
 
 def few_stages(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Let the bootstrap have these stages only; weights come besides where they are wanted."""
-    from musabi.pod import stages
+    from musabi.pod.bootstrap import stages
 
     short = tuple(stage for stage in stages.PROFILES["musubi"] if stage.name in names)
     monkeypatch.setitem(stages.PROFILES, "musubi", short)

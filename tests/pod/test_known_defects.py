@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from musabi.job.schedule import schedule
-from musabi.pod.wheels import choose_wheel
+from musabi.pod.bootstrap.wheels import choose_wheel
 from musabi.settings import Settings, load, make_job
 
 TESTS = Path(__file__).parents[1]
@@ -25,11 +25,11 @@ DEFECTS = {
         "test_jupyter_answers_before_the_bootstrap_has_ended_and_stays_when_it_fails",
     ),
     "one marker on the volume vouches for what is gone with the container": (
-        "pod/test_bootstrap.py",
+        "pod/bootstrap/test_bootstrap.py",
         "test_a_new_container_on_the_volume_rebuilds_only_its_own",
     ),
     "the marker outlives a change of what it vouches for": (
-        "pod/test_clone.py",
+        "pod/bootstrap/test_clone.py",
         "test_another_ref_replaces_a_clean_checkout",
     ),
     "the default Python has no flash-attn wheel": (

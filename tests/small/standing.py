@@ -7,8 +7,8 @@ from typing import Any
 
 from musabi.job.events import Event
 from musabi.job.record import Leg, ProducedFile, RunFolder, RunRecord, RunState, StepOutcome, own_process
+from musabi.pod.bootstrap.state import volume_state
 from musabi.pod.places import PodPlaces
-from musabi.pod.state import volume_state
 from musabi.pod.stopping.deadline import Announcement
 from musabi.pod.stopping.store import Store
 from musabi.workspace import Workspace

@@ -17,7 +17,7 @@ def boot_verb() -> None:
 
     Example: musabi boot
     """
-    from musabi.pod.boot import boot
+    from musabi.pod.boot.sequence import boot
 
     raise typer.Exit(boot())
 

@@ -180,7 +180,7 @@ def _newest_progress(folder: RunFolder) -> Event | None:
 
 
 def _bootstrap(settings: Settings) -> dict[str, Any] | None:
-    from musabi.pod.state import bootstrap_status
+    from musabi.pod.bootstrap.state import bootstrap_status
 
     state: dict[str, Any] | None = bootstrap_status(settings.space)
     return state

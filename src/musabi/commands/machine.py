@@ -9,7 +9,7 @@ from musabi.commands.options import EngineOption, Json, Set, settings_from
 from musabi.settings import Settings
 
 if TYPE_CHECKING:
-    from musabi.pod.options import BootstrapOptions
+    from musabi.pod.bootstrap.options import BootstrapOptions
 
 
 def bootstrap_verb(
@@ -25,7 +25,7 @@ def bootstrap_verb(
 
     What is done already is proven and skipped. Example: musabi bootstrap --engine diffusers
     """
-    from musabi.pod.bootstrap import bootstrap
+    from musabi.pod.bootstrap.run import bootstrap
 
     settings = settings_from(pairs, engine=engine_name)
     profile = "diffusers" if settings.engine == "diffusers" else "musubi"
@@ -35,7 +35,7 @@ def bootstrap_verb(
 
 def bootstrap_options(settings: Settings) -> "BootstrapOptions":
     """Return the settings that the bootstrap reads."""
-    from musabi.pod.options import BootstrapOptions
+    from musabi.pod.bootstrap.options import BootstrapOptions
 
     names = [field.name for field in fields(BootstrapOptions) if field.name in Settings.model_fields]
     return BootstrapOptions(**{name: getattr(settings, name) for name in names})

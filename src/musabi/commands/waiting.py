@@ -25,7 +25,7 @@ def wait_for_bootstrap(settings: Settings, job: Job, *, dit: bool, quiet: bool =
     """
     if job.engine != "musubi":
         return
-    from musabi.pod.state import bootstrap_status
+    from musabi.pod.bootstrap.state import bootstrap_status
 
     wanted = [job.vae, job.text_encoder, *([job.dit] if dit else [])]
     shown = _Line(quiet)
@@ -63,7 +63,7 @@ class _Line:
     def show(self, stage: str, values: dict[str, Any]) -> None:
         if self._quiet:
             return
-        from musabi.pod.progress import line
+        from musabi.pod.bootstrap.progress import line
 
         text = f"Waiting for the bootstrap: {line(stage, values)}"
         before, at = self._said

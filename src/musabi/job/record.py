@@ -180,7 +180,7 @@ def own_process() -> tuple[int, float | None]:
 def runs(folder: Path) -> list[RunFolder]:
     """Return the runs under `folder`, oldest first."""
     records = sorted(folder.glob("*/record.json"), key=lambda path: path.parent.name)
-    found = [(read_json(path) or {}, path.parent) for path in records]
+    found = [(values, path.parent) for path in records if isinstance(values := read_json(path), dict)]
     found.sort(key=lambda pair: float(pair[0].get("created", 0)))
     return [RunFolder(path) for _, path in found]
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from musabi.pod.places import PodPlaces
 from musabi.whole import read_json
 
-# Its name under JupyterLab's address: a row of musabi.pod.jupyter.PROXIED.
+# Its name under JupyterLab's address: a row of musabi.pod.boot.jupyter.PROXIED.
 STATUS = "status"
 
 

@@ -1,1 +1,1 @@
-"""What the container does: bootstrap and, later, boot."""
+"""What the container does: boot, bootstrap, doctor, and stopping the pod."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from musabi.errors import MachineError
-from musabi.pod.boot_settings import read
+from musabi.pod.boot.settings import read
 from musabi.pod.state_dir import found_places
 from musabi.whole import read_json
 

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from musabi.dataset.items import IMAGE_EXTENSIONS
+from musabi.pod.bootstrap.state import bootstrap_status
 from musabi.pod.doctor import disk, gpu, names
 from musabi.pod.doctor.doctor import ORDER, Look, side_by_side
 from musabi.pod.doctor.finding import Finding, finding, ok, public
 from musabi.pod.doctor.scene import Scene
 from musabi.pod.doctor.texts import State
-from musabi.pod.state import bootstrap_status
 from musabi.settings import Settings
 from musabi.whole import read_json, write_json
 

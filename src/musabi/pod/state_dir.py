@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from musabi.errors import MachineError
-from musabi.pod.boot_settings import read
+from musabi.pod.boot.settings import read
 from musabi.pod.places import PodPlaces
 
 # A container always has it, whatever became of its disk; PodPlaces.root in it is 0700.

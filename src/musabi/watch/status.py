@@ -15,8 +15,8 @@ from typing import Any
 from musabi.errors import MusabiError
 from musabi.job.events import Event, parse
 from musabi.job.record import RunFolder, RunRecord, RunState, runs
+from musabi.pod.bootstrap.state import bootstrap_status
 from musabi.pod.places import PodPlaces
-from musabi.pod.state import bootstrap_status
 from musabi.pod.stopping.store import Store
 from musabi.settings import Settings
 from musabi.watch.next_step import next_step

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from musabi.errors import RequestError
-from musabi.pod.boot_settings import BootSettings, read
-from musabi.pod.settings_check import wrong_variables
+from musabi.pod.boot.settings import BootSettings, read
+from musabi.pod.boot.settings_check import wrong_variables
 from musabi.settings import load
 
 NAMES = [row.name for row in fields(BootSettings)]

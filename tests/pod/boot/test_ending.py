@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from musabi.job.record import RunRecord
-from musabi.pod.stop_runs import last_step, words
+from musabi.pod.boot.stop_runs import last_step, words
 from pod.boot.box import Box, wait_for
 from small.model import TOML, draw_images, make_small_model
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import websocket
 
-from musabi.pod.jupyter import JupyterPlan, config_text, is_warning, token_of
+from musabi.pod.boot.jupyter import JupyterPlan, config_text, is_warning, token_of
 from pod.boot.box import Box, wait_for
 
 TOKEN = "marked-jupyter-token-0123456789"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from musabi.pod.login import environment_text, with_first_line
-from musabi.pod.ssh import read_keys, with_keys
+from musabi.pod.boot.login import environment_text, with_first_line
+from musabi.pod.boot.ssh import read_keys, with_keys
 from pod.boot.box import Box
 
 HOSTILE = {

@@ -2,8 +2,8 @@
 
 import pytest
 
+from musabi.pod.boot.threads import Limits
 from musabi.pod.doctor import cores
-from musabi.pod.threads import Limits
 from small.machine import Machine, names
 
 SHARE, MEMORY = {"cores.share": "ok"}, {"memory.size": "ok"}

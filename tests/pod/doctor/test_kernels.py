@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from musabi.children import Outcome
+from musabi.pod.bootstrap.state import volume_state
 from musabi.pod.doctor import kernel_probe, kernels
 from musabi.pod.doctor.kernels import Answer, GpuUse, Pins
-from musabi.pod.state import volume_state
 from small.machine import Machine, names, standin_environment
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from jupyter_client import BlockingKernelClient
 
-from musabi.pod.state import volume_state
+from musabi.pod.bootstrap.state import volume_state
 from musabi.pod.stopping.activity import Activity, bytes_moved
 from musabi.pod.stopping.gpu import GpuLook
 from musabi.pod.stopping.visitors import files_changed, jupyter_use, keys_typed

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from musabi.hub.listing import gigabytes
+from musabi.pod.boot.threads import LEADER, Limits, caps, few_threads, read_limits
 from musabi.pod.doctor.finding import Finding, finding, ok
 from musabi.pod.doctor.scene import Scene
-from musabi.pod.threads import LEADER, Limits, caps, few_threads, read_limits
 
 SMALL_MEMORY_BYTES = 31e9
 """musubi-tuner's README asks for 64 GB, or 32 GB and swap; a machine of 32 GB shows a little less."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from musabi.children import Outcome, run
+from musabi.pod.bootstrap.stages.environment import fits_pin
+from musabi.pod.bootstrap.wheels import choose_wheel
 from musabi.pod.doctor import kernel_probe
 from musabi.pod.doctor.finding import Finding, finding, ok
 from musabi.pod.doctor.scene import Scene
 from musabi.pod.doctor.texts import State
-from musabi.pod.stages.environment import fits_pin
-from musabi.pod.wheels import choose_wheel
 
 LIMIT_SECONDS = 240.0
 """Importing torch for the first time from a slow disk takes minutes."""

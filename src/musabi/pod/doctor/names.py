@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from musabi.pod.bootstrap.options import PYTORCH_INDEX
 from musabi.pod.doctor.finding import Finding, finding, listed, ok
 from musabi.pod.doctor.scene import Scene
 from musabi.pod.doctor.texts import State
-from musabi.pod.options import PYTORCH_INDEX
 
 PYPI = "https://pypi.org"
 LOOKUP_SECONDS = 2.5

@@ -14,10 +14,10 @@ from musabi.hub.access import Access
 from musabi.hub.fetch import whole
 from musabi.hub.weights import Places, Wanted, hub_cache, wanted_sets
 from musabi.job.record import RunRecord, RunState, newest_run
+from musabi.pod.bootstrap.options import DROPPED
+from musabi.pod.bootstrap.state import bootstrap_status, volume_state
 from musabi.pod.doctor.texts import RENEW
-from musabi.pod.options import DROPPED
 from musabi.pod.places import PodPlaces
-from musabi.pod.state import bootstrap_status, volume_state
 from musabi.pod.state_dir import found_places
 from musabi.recipes import Recipe, load
 from musabi.settings import Settings

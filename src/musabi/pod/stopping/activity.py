@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from musabi.pod.state import bootstrap_status
+from musabi.pod.bootstrap.state import bootstrap_status
 from musabi.pod.stopping.gpu import GpuLook
 from musabi.pod.stopping.run_here import running_run
 from musabi.pod.stopping.store import pod_places

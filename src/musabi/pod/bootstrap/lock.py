@@ -9,7 +9,6 @@ decides.
 """
 
 import contextlib
-import os
 import threading
 import time
 import uuid
@@ -23,6 +22,7 @@ from musabi.children import Cancelled
 from musabi.errors import MachineError
 from musabi.identity import identity, is_gone
 from musabi.job.record import own_process, process_start
+from musabi.pod.mounts import mount_of, read_mounts
 from musabi.whole import read_json, write_json
 
 BEAT_SECONDS = 5.0
@@ -160,20 +160,9 @@ class VolumeLock:
 
 
 def filesystem_of(folder: Path) -> str:
-    """Return the type of the filesystem that a folder lies on (proc(5), mountinfo), or "" where unknown."""
-    path = os.path.realpath(folder)
-    best, kind = "", ""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        mount = left.split()[4].replace("\\040", " ")
-        inside = mount == "/" or path == mount or path.startswith(mount + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, right.split()[0]
-    return kind
+    """Return the type of the filesystem that a folder lies on, or "" where unknown."""
+    mount = mount_of(read_mounts(), folder)
+    return mount.filesystem if mount is not None else ""
 
 
 def _whom(owner: dict[str, Any]) -> str:

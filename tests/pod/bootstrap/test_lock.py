@@ -12,12 +12,12 @@ import pytest
 
 from musabi.children import Cancelled
 from musabi.errors import MachineError
-from musabi.pod.lock import VolumeLock, filesystem_of
+from musabi.pod.bootstrap.lock import VolumeLock, filesystem_of
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from musabi.pod.lock import VolumeLock
+from musabi.pod.bootstrap.lock import VolumeLock
 with VolumeLock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -105,7 +105,7 @@ def test_a_filesystem_is_known_by_its_mount() -> None:
 
 
 def test_two_bootstraps_at_once_take_turns(pod: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from musabi.pod.bootstrap import bootstrap
+    from musabi.pod.bootstrap.run import bootstrap
 
     pod.hub.bytes_per_second = 1_000_000
     codes: list[int] = []

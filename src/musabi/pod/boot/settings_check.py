@@ -1,4 +1,4 @@
-"""`python -m musabi.pod.settings_check`: which variables can't be right, as one line of JSON.
+"""`python -m musabi.pod.boot.settings_check`: which variables can't be right, as one line of JSON.
 
 The boot asks this beside JupyterLab's start. A value is {variable: message}.
 """

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from musabi.pod.stages.clone import candidates, without_credentials
+from musabi.pod.bootstrap.stages.clone import candidates, without_credentials
 
 QUICK = {"skip_model_download": True}
 
@@ -21,7 +21,7 @@ QUICK = {"skip_model_download": True}
 @pytest.fixture
 def clone(pod: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A pod whose bootstrap is the clone and what it needs."""
-    from musabi.pod import stages
+    from musabi.pod.bootstrap import stages
 
     short = tuple(stage for stage in stages.PROFILES["musubi"] if stage.name in ("layout", "clone"))
     monkeypatch.setitem(stages.PROFILES, "musubi", short)

@@ -9,9 +9,9 @@ from typing import Any
 
 from musabi.children import Cancelled, scrub, secrets
 from musabi.errors import ExitCode, MachineError, MusabiError
-from musabi.pod.progress import Display
-from musabi.pod.stage import Context, Stage, Work
-from musabi.pod.state import fingerprint
+from musabi.pod.bootstrap.progress import Display
+from musabi.pod.bootstrap.stage import Context, Stage, Work
+from musabi.pod.bootstrap.state import fingerprint
 
 DISK_FULL = (28, 122)
 READ_ONLY = (13, 30)

@@ -23,8 +23,8 @@ CODE = """
 import json, sys
 from dataclasses import fields
 from pathlib import Path
-from musabi.pod.bootstrap import bootstrap
-from musabi.pod.options import BootstrapOptions
+from musabi.pod.bootstrap.run import bootstrap
+from musabi.pod.bootstrap.options import BootstrapOptions
 values = json.loads(sys.argv[1])
 paths = {field.name for field in fields(BootstrapOptions) if str(field.type) == str(Path)}
 options = BootstrapOptions(**{name: Path(v) if name in paths else v for name, v in values.items()})

@@ -11,7 +11,7 @@ from musabi.hub.faults import HubError
 from musabi.hub.fetch import Transfer, bytes_to_come, commit_of, fetch, missing, records_of, whole
 from musabi.hub.listing import RemoteFile, gigabytes, list_files, missing_bytes
 from musabi.hub.weights import Wanted, wanted_sets
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work
+from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work
 
 
 def _depends_on(context: Context) -> Any:  # noqa: ANN401 - any JSON value

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from musabi.errors import ExitCode
-from musabi.pod import jupyter, ssh
+from musabi.pod.boot import jupyter, ssh
+from musabi.pod.boot.supervisor import Service, how_ended
 from musabi.pod.places import PodPlaces
-from musabi.pod.supervisor import Service, how_ended
 
 # JupyterLab's start and the report share the cores with the bootstrap; see bench/boot.py.
 BACKGROUND_NICE = 10
@@ -46,7 +46,7 @@ def jupyter_service(environ: Mapping[str, str], places: PodPlaces, root: Path) -
 
 
 def settings_service(environ: Mapping[str, str]) -> Service:
-    argv = (sys.executable, "-P", "-m", "musabi.pod.settings_check")
+    argv = (sys.executable, "-P", "-m", "musabi.pod.boot.settings_check")
     return Service("settings", argv, environ, restart=False, shows=_nothing)
 
 

@@ -1,14 +1,14 @@
 """The stages of the bootstrap, a module a concern, and which of them a profile has."""
 
-from musabi.pod.stage import Stage
-from musabi.pod.stages.accelerate import ACCELERATE
-from musabi.pod.stages.clone import CLONE
-from musabi.pod.stages.environment import ENVIRONMENT
-from musabi.pod.stages.layout import LAYOUT, SCRIPTS, TEMPLATES
-from musabi.pod.stages.link import LINK
-from musabi.pod.stages.packages import PACKAGES
-from musabi.pod.stages.verify import VERIFY
-from musabi.pod.stages.weights import WEIGHTS
+from musabi.pod.bootstrap.stage import Stage
+from musabi.pod.bootstrap.stages.accelerate import ACCELERATE
+from musabi.pod.bootstrap.stages.clone import CLONE
+from musabi.pod.bootstrap.stages.environment import ENVIRONMENT
+from musabi.pod.bootstrap.stages.layout import LAYOUT, SCRIPTS, TEMPLATES
+from musabi.pod.bootstrap.stages.link import LINK
+from musabi.pod.bootstrap.stages.packages import PACKAGES
+from musabi.pod.bootstrap.stages.verify import VERIFY
+from musabi.pod.bootstrap.stages.weights import WEIGHTS
 
 EVERYWHERE = (LAYOUT, SCRIPTS, TEMPLATES)
 PROFILES: dict[str, tuple[Stage, ...]] = {

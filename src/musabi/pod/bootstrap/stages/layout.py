@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work
 from musabi.pod.furnish import TEMPLATE_PLACES, WRAPPERS, copy_templates, link_scripts, make_folders, wrappers
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work
 
 __all__ = ["LAYOUT", "SCRIPTS", "TEMPLATES", "WRAPPERS"]
 

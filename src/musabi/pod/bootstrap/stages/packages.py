@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from musabi.machine import machine_facts
-from musabi.pod import probe
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work, last_line
-from musabi.pod.stages.environment import find_uv
-from musabi.pod.wheels import Wheel, choose_wheel
+from musabi.pod.bootstrap import probe
+from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work, last_line
+from musabi.pod.bootstrap.stages.environment import find_uv
+from musabi.pod.bootstrap.wheels import Wheel, choose_wheel
 
 EXTRAS = ("bitsandbytes", "prodigyopt", "tensorboard", "hf_transfer")
 CORE = ("torch", "torchvision")

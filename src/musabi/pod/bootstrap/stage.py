@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from musabi.children import Cancelled, Outcome, run
 from musabi.errors import MachineError
-from musabi.pod.options import BootstrapOptions
-from musabi.pod.state import StateFile
+from musabi.pod.bootstrap.options import BootstrapOptions
+from musabi.pod.bootstrap.state import StateFile
 
 Facts = dict[str, Any]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from musabi.engines.musubi.environment import FACTS_NAME, write_trainer_facts
 from musabi.errors import MachineError
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work
-from musabi.pod.stages.accelerate import config_file
-from musabi.pod.stages.environment import fits_pin, installed_versions
-from musabi.pod.stages.packages import EXTRAS
+from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work
+from musabi.pod.bootstrap.stages.accelerate import config_file
+from musabi.pod.bootstrap.stages.environment import fits_pin, installed_versions
+from musabi.pod.bootstrap.stages.packages import EXTRAS
 from musabi.recipes import load
 from musabi.whole import read_json
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from musabi.job.facts import MachineFacts
-from musabi.pod import options
-from musabi.pod.options import BootstrapOptions
-from musabi.pod.stages import environment
-from musabi.pod.stages.accelerate import config_text
-from musabi.pod.stages.environment import fits_pin, project_text
-from musabi.pod.wheels import WHEELS, choose_wheel
+from musabi.pod.bootstrap import options
+from musabi.pod.bootstrap.options import BootstrapOptions
+from musabi.pod.bootstrap.stages import environment
+from musabi.pod.bootstrap.stages.accelerate import config_text
+from musabi.pod.bootstrap.stages.environment import fits_pin, project_text
+from musabi.pod.bootstrap.wheels import WHEELS, choose_wheel
 from peers.standin_trainer import make_wheel, serving
 
 QUICK = {"skip_model_download": True}

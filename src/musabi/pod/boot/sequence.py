@@ -3,14 +3,14 @@
 What it does, in this order. Nothing in it can end the boot; what fails is said in one line and left out.
 
 1. /pre_start.sh, if there is one, to its end.
-2. The environment for login shells (`musabi.pod.login`).
-3. The SSH server, if PUBLIC_KEY or SSH_PUBLIC_KEY is set (`musabi.pod.ssh`).
+2. The environment for login shells (`musabi.pod.boot.login`).
+3. The SSH server, if PUBLIC_KEY or SSH_PUBLIC_KEY is set (`musabi.pod.boot.ssh`).
 4. The workspace's folders, wrappers and templates (`musabi.pod.furnish`).
-5. JupyterLab (`musabi.pod.jupyter`). It is started before anything slow is even imported.
+5. JupyterLab (`musabi.pod.boot.jupyter`). It is started before anything slow is even imported.
 6. The check of all variables; those that can't be right are named, and dropped for what the boot starts.
 7. The bootstrap (not with RUN_BOOTSTRAP_ON_START=0), TensorBoard (AUTO_START_TENSORBOARD=1), the guard
    (MAX_HOURS, IDLE_MINUTES), /post_start.sh; all side by side.
-8. It supervises (`musabi.pod.supervisor`), and writes boot.json whenever something changes. As soon as
+8. It supervises (`musabi.pod.boot.supervisor`), and writes boot.json whenever something changes. As soon as
    JupyterLab answers, its address is said and the boot report follows.
 
 With BOOTSTRAP_WAIT=1 the bootstrap comes before JupyterLab, which is started also where it failed.
@@ -23,38 +23,34 @@ get SIGTERM (the bootstrap SIGINT). After `GRACE_SECONDS`, or at a second signal
 and a run record that still says "running" is ended with where to go on. That is within the 5 s that the platform
 gives.
 
-The container's log is described in `musabi.pod.container_log`, the services in `musabi.pod.services`. boot.json
+The log is described in `musabi.pod.boot.container_log`, the services in `musabi.pod.boot.services`. boot.json
 (`PodPlaces.boot`): {"started": Unix seconds, "identity": which container, "address": where to open JupyterLab,
 "services": {name: {"state": running|starting|failed|done|off, "pid", "since", "restarts", "message"}}}.
 """
 
+import contextlib
+import json
+import os
 import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from musabi.children import secrets
+from musabi.errors import ExitCode, MusabiError
+from musabi.identity import identity
+from musabi.pod import furnish
+from musabi.pod.boot import hooks, jupyter, login, services, ssh, stop_runs, threads
+from musabi.pod.boot.container_log import container_log
+from musabi.pod.boot.settings import read
+from musabi.pod.boot.supervisor import StopAsked, Supervisor, adopt_orphans
+from musabi.pod.state_dir import hold, usable_places
+from musabi.whole import write_json
+from musabi.workspace import Workspace
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
-if __name__ == "__main__":
-    # The kernel drops a signal that PID 1 has no handler for. Blocked, it waits for the handler.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-
-import contextlib  # noqa: E402 - after the lines above
-import json  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable, Mapping  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import NoReturn  # noqa: E402
-
-from musabi.children import secrets  # noqa: E402
-from musabi.errors import ExitCode, MusabiError  # noqa: E402
-from musabi.identity import identity  # noqa: E402
-from musabi.pod import furnish, hooks, jupyter, login, services, ssh, stop_runs, threads  # noqa: E402
-from musabi.pod.boot_settings import read  # noqa: E402
-from musabi.pod.container_log import container_log  # noqa: E402
-from musabi.pod.state_dir import hold, usable_places  # noqa: E402
-from musabi.pod.supervisor import StopAsked, Supervisor, adopt_orphans  # noqa: E402
-from musabi.whole import write_json  # noqa: E402
-from musabi.workspace import Workspace  # noqa: E402
-
 GRACE_SECONDS = 4.0
 LOOK_SECONDS = 0.1
 # The report waits for JupyterLab, which it is about, but not for ever.
@@ -291,7 +287,3 @@ def main() -> None:
     except MusabiError as problem:
         print(f"Error: {problem}", file=sys.stderr)
         sys.exit(int(problem.exit_code))
-
-
-if __name__ == "__main__":
-    main()

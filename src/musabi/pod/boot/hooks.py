@@ -7,7 +7,7 @@ container's log gets their first lines, their own log file all.
 from collections.abc import Mapping
 from pathlib import Path
 
-from musabi.pod.supervisor import Service
+from musabi.pod.boot.supervisor import Service
 
 PRE_START = Path("/pre_start.sh")
 POST_START = Path("/post_start.sh")

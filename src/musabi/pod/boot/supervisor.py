@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from musabi.pod.container_log import Say
-from musabi.pod.processes import descendants, look, table
+from musabi.pod.boot.container_log import Say
+from musabi.pod.boot.processes import descendants, look, table
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 60.0

@@ -17,7 +17,7 @@ from typing import Any
 
 from musabi.children import Outcome, ask
 from musabi.errors import MachineError
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work, is_disk_full, is_network, last_line
+from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work, is_disk_full, is_network, last_line
 from musabi.whole import write_text
 
 # torch with its CUDA libraries, and without them: sizes of the installed packages, rounded up.

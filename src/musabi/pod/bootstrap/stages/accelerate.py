@@ -5,7 +5,7 @@ from typing import Any
 
 from musabi.job.facts import MachineFacts
 from musabi.machine import machine_facts
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work
+from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work
 from musabi.whole import write_text
 from musabi.workspace import Workspace
 

@@ -22,7 +22,7 @@ with `diffusers` only when asked for.
 Where state lies: WORKSPACE/.musabi/bootstrap.json for what is on the volume (stages done, files checked, and
 the progress that `bootstrap_status` reads), MUSABI_STATE_DIR/bootstrap.json for what is on the container's
 disk, WORKSPACE/.musabi/bootstrap.log for the output of every child, without secrets. A lock on the volume
-(`musabi.pod.lock`) makes two containers take turns. WORKSPACE/.musubi_bootstrap_done is removed before the
+(`musabi.pod.bootstrap.lock`) makes two containers take turns. WORKSPACE/.musubi_bootstrap_done is removed before the
 first stage that has to run and written when all are done; nothing here reads it.
 
 Failures: a stage that fails does not stop those that don't need it. Each is named with its mend, and the exit
@@ -39,14 +39,14 @@ from pathlib import Path
 
 from musabi.children import Cancelled, scrub, secrets
 from musabi.errors import ExitCode, MachineError, MusabiError
-from musabi.pod.graph import Graph, Result
-from musabi.pod.lock import VolumeLock
-from musabi.pod.options import BootstrapOptions
-from musabi.pod.progress import Display, display
-from musabi.pod.stage import Context
-from musabi.pod.stages import stages_of
-from musabi.pod.state import FILE as STATE_FILE
-from musabi.pod.state import machine_state, volume_state
+from musabi.pod.bootstrap.graph import Graph, Result
+from musabi.pod.bootstrap.lock import VolumeLock
+from musabi.pod.bootstrap.options import BootstrapOptions
+from musabi.pod.bootstrap.progress import Display, display
+from musabi.pod.bootstrap.stage import Context
+from musabi.pod.bootstrap.stages import stages_of
+from musabi.pod.bootstrap.state import FILE as STATE_FILE
+from musabi.pod.bootstrap.state import machine_state, volume_state
 from musabi.whole import write_text
 
 LOG_BYTES = 5_000_000

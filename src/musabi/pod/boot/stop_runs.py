@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from musabi.errors import ExitCode
-from musabi.pod.supervisor import is_alive
+from musabi.pod.boot.supervisor import is_alive
 from musabi.whole import read_json, write_json
 
 GOING_ON = ("planned", "running")

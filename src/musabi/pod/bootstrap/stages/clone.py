@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 from musabi.children import ask, scrub
 from musabi.errors import MachineError, RequestError
-from musabi.pod.options import BootstrapOptions
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work, is_disk_full, is_network, last_line
+from musabi.pod.bootstrap.options import BootstrapOptions
+from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work, is_disk_full, is_network, last_line
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 LOOK_SECONDS = 10

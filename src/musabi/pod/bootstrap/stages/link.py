@@ -4,7 +4,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from musabi.pod.stage import Context, Facts, Proof, Stage, Work
+from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work
 
 
 def _place(context: Context) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from musabi.pod.state import bootstrap_status
+from musabi.pod.bootstrap.state import bootstrap_status
 
 MUSUBI_STAGES = {
     *("layout", "scripts", "templates", "accelerate", "clone", "environment"),

@@ -1,0 +1,1 @@
+"""Setting a workspace up: stages that prove themselves done, and what runs them. See `run`."""
