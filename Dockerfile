@@ -14,7 +14,7 @@ WORKDIR /workspace
 EXPOSE 8888 6006
 ENTRYPOINT ["/opt/musabi/entrypoint.sh"]
 CMD []
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD /usr/local/bin/musabi health || exit 1
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["sh", "-c", "musabi health || exit 1"]
 LABEL org.opencontainers.image.title="musabi-runpod" \
       org.opencontainers.image.description="Train diffusion LoRAs with musubi-tuner on a rented GPU" \
       org.opencontainers.image.source="https://github.com/gemneye/musabi-runpod" \

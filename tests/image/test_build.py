@@ -21,7 +21,7 @@ def test_the_image_tells_how_it_is_run(store: Store, slim: str) -> None:
     assert not config["Cmd"]
     assert config["WorkingDir"] == "/workspace"
     assert set(config["ExposedPorts"]) == {"8888/tcp", "6006/tcp"}
-    assert config["Healthcheck"]["Test"] == ["CMD-SHELL", "/usr/local/bin/musabi health || exit 1"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "sh", "-c", "musabi health || exit 1"]
     assert config["Shell"] == ["/bin/bash", "-o", "pipefail", "-c"]
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
     assert labels.keys() >= {"title", "description", "source", "licenses", "version", "revision"}
