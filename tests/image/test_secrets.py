@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from image.container import Container
 from image.world import World
@@ -31,6 +32,13 @@ def files_with(folder: Path, secret: str) -> list[Path]:
     return [Path(line) for line in done.stdout.splitlines()]
 
 
+def add_dataset(volume: Path) -> None:
+    for number in range(2):
+        path = volume / "dataset" / "images" / f"{number}.png"
+        Image.new("RGB", (64, 64), (number * 90, 40, 90)).save(path)
+        path.with_suffix(".txt").write_text("a square")
+
+
 def test_no_secret_is_in_a_log_a_command_line_or_on_the_volume(
     boot: Callable[..., Container], world: World, volume: Path
 ) -> None:
@@ -45,6 +53,9 @@ def test_no_secret_is_in_a_log_a_command_line_or_on_the_volume(
     pod.wait(done, 120)
     signed_in = {"Authorization": f"token {SECRETS['JUPYTER_TOKEN']}"}
     pod.wait(lambda: pod.get(8888, "/api/status", signed_in)[0] == 200)
+    add_dataset(volume)
+    pod.exec("/workspace/scripts/prepare_dataset.sh")
+    assert list((volume / "runs").glob("*/record.json")), "a run was recorded"
     said = "".join((answer := pod.exec("musabi", *verb)).stdout + answer.stderr for verb in VERBS)
     done()
     # A container's variables are its first process's; the children do without JupyterLab's token.
