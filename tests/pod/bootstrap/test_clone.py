@@ -1,6 +1,7 @@
 """musubi-tuner's checkout: what a ref may be, what happens when it moves, and whose work is kept."""
 
 import base64
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -128,6 +129,16 @@ def test_a_connection_that_breaks_is_tried_again_and_then_named(clone: Any) -> N
     assert clone.run(musubi_repo_url="http://127.0.0.1:9/musubi-tuner.git", **QUICK) == 3
     assert clone.log.count(" clone --filter") == clone.options.attempts
     assert "could not be cloned" in clone.last_words
+
+
+def test_a_checkout_of_ours_that_the_state_does_not_know_yet_is_no_one_elses(clone: Any) -> None:
+    clone.run(**QUICK)
+    state = clone.options.space.state / "bootstrap.json"
+    values = json.loads(state.read_text())
+    del values["done"]["clone"]
+    state.write_text(json.dumps(values))
+    assert clone.run(**QUICK) == 0 and clone.states["clone"] == "done"
+    assert not kept(clone)
 
 
 def test_the_images_own_checkout_is_taken_without_the_network(clone: Any, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ GIT = ("git", "-c", "safe.directory=*", "-c", "advice.detachedHead=false")
 PATIENCE = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60")
 # What our own work leaves in a checkout must not count as somebody's change.
 EXCLUDED = "/.venv\n__pycache__/\n*.egg-info/\n"
+# In a checkout of ours: the commit that we checked out. The state file knows it only a moment later.
+OWN_COMMIT = Path(".git") / "musabi-commit"
 
 
 def candidates(ref: str) -> tuple[str, ...]:
@@ -121,6 +123,7 @@ def _clone(work: Work) -> Facts:
             )
         with (part / ".git" / "info" / "exclude").open("a", encoding="utf-8") as exclude:
             exclude.write(EXCLUDED)
+        (part / OWN_COMMIT).write_text(commit, "utf-8")
         _replace(work, part, checkout, old["facts"] if old else None)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -227,7 +230,12 @@ def _has_own_work(context: Context, checkout: Path, known: Facts | None) -> bool
     )
     if head is None and not any(path.name != ".git" for path in checkout.iterdir()):
         return False
-    return status is None or bool(status.strip()) or known is None or head != known["commit"]
+    ours: str | None
+    try:
+        ours = (checkout / OWN_COMMIT).read_text("utf-8")
+    except OSError:
+        ours = known["commit"] if known is not None else None
+    return status is None or bool(status.strip()) or head != ours
 
 
 def _head(context: Context, checkout: Path) -> str | None:
