@@ -77,7 +77,7 @@ def test_a_file_that_is_no_lora_is_not_converted(empty: Space) -> None:
 
 def test_engine_auto_means_musubi_and_says_what_to_do_where_it_is_missing(empty: Space) -> None:
     code, message = empty.refused("train", ENGINE="auto")
-    assert code == 3 and "musubi-tuner is not in" in message and "./bootstrap.sh" in message
+    assert code == 3 and "musubi-tuner is not in" in message and "musabi bootstrap" in message
 
 
 def test_a_setting_that_cannot_be_right_is_said_as_json_too(empty: Space) -> None:

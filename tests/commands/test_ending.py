@@ -69,6 +69,21 @@ def test_what_could_not_be_published_is_not_deleted_with_the_pod(
     assert "Publishing failed" in said and "stopped and not deleted" in said
 
 
+def test_a_full_disk_does_not_keep_a_failed_run_from_stopping_the_pod(
+    space: Space, runpod: LoopbackRunpod, tmp_path: Path
+) -> None:
+    """The record and the events can't be written; what follows the run happens all the same."""
+    from musabi.commands.ending import at_the_end
+    from musabi.job.record import RunFolder, RunState
+    from musabi.settings import load
+
+    nowhere = RunFolder(tmp_path / "file" / "run")
+    (tmp_path / "file").write_text("in the way, as a full disk is")
+    pod = on_a_pod(runpod, tmp_path, ON_ERROR="stop", WORKSPACE=str(space.root))
+    at_the_end(load(pod), None)(nowhere, RunState.FAILED)
+    assert runpod.stops == [("POST", f"/pods/{POD}/stop")]
+
+
 def test_a_destination_that_cannot_be_right_is_found_before_the_run(space: Space, tmp_path: Path) -> None:
     code, message = space.refused("train", PUBLISH_TO="ftp://example.org/x")
     assert code == 2 and "no destination" in message

@@ -51,7 +51,7 @@ def few_stages(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 CLONE = {
     "no DNS": ({"musubi_repo_url": "https://nowhere.invalid/x.git"}, "could not be cloned", "MUSUBI_REPO_URL"),
-    "refused": ({"musubi_repo_url": "http://127.0.0.1:9/x.git"}, "could not be cloned", "bootstrap.sh again"),
+    "refused": ({"musubi_repo_url": "http://127.0.0.1:9/x.git"}, "could not be cloned", "musabi bootstrap again"),
     "wrong ref": ({"musubi_ref": "v9.9.9"}, "MUSUBI_REF is &#34;v9.9.9&#34;", "tag"),
 }  # fmt: skip
 HUB = {

@@ -92,7 +92,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pod(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Pod:
-    """The workspace after ./bootstrap.sh, with a small model and six drawn pictures."""
+    """The workspace after musabi bootstrap, with a small model and six drawn pictures."""
     root = tmp_path_factory.mktemp("pod")
     state = Path(os.environ.get("MUSUBI_STATE", str(root / "state")))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {

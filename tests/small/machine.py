@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from musabi.identity import identity
+from musabi.job.launch import new_run_folder
+from musabi.job.record import RunRecord, RunState, own_process
 from musabi.pod.doctor.finding import Finding
 from musabi.pod.doctor.scene import Scene
 from musabi.settings import load
@@ -65,6 +68,15 @@ def standin_environment(machine: Machine, python: str, cuda: str | None = None, 
     line = f"cuda: Optional[str] = {cuda!r}\n"
     machine.write({"state/venv/lib/python3.12/site-packages/torch/version.py": line})
     return venv
+
+
+def standin_run(machine: Machine, container: str | None = None) -> None:
+    """Write the record of a run whose process is this one, in this container where no other is given."""
+    folder = new_run_folder(machine.scene().settings.space.runs, "lora")
+    place = identity() if container is None else container
+    record = RunRecord(id=folder.path.name, state=RunState.RUNNING, job={}, plan={}, container=place)
+    record.pid, record.pid_started = own_process()
+    folder.save(record)
 
 
 def names(found: list[Finding]) -> dict[str, str]:

@@ -91,7 +91,7 @@ class Standing:
             clone={
                 "state": "failed",
                 "message": "https://example.invalid/musubi-tuner.git could not be cloned: no DNS. "
-                "Check MUSUBI_REPO_URL and the network, then run ./bootstrap.sh again.",
+                "Check MUSUBI_REPO_URL and the network, then run musabi bootstrap again.",
             },
             environment={"state": "blocked", "message": "needs clone"},
             weights={

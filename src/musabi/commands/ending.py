@@ -3,6 +3,7 @@
 It happens in the run's own process, after the record says how the run ended, so that nobody has to look on.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from typing import Literal
 from musabi.commands.show import say
 from musabi.errors import MusabiError
 from musabi.job.events import Event
+from musabi.job.launch import After
 from musabi.job.record import RunFolder, RunState
 from musabi.settings import Settings
+from musabi.whole import read_json
 
-After = Callable[[RunFolder], None]
 OUTCOMES: dict[RunState, Literal["done", "failed"]] = {RunState.DONE: "done", RunState.FAILED: "failed"}
 
 
@@ -50,32 +52,45 @@ def _place_to_publish_to(settings: Settings) -> str:
 def at_the_end(settings: Settings, first: After | None) -> After:
     """Return what the run's process does when the run has ended: `first`, publishing, stopping the pod."""
 
-    def after(folder: RunFolder) -> None:
+    def after(folder: RunFolder, state: RunState) -> None:
+        note = _noting(folder)
         if first is not None:
-            first(folder)
-        outcome = OUTCOMES.get(folder.load().state)
+            try:
+                first(folder, state)
+            except Exception as problem:  # a page is not worth a pod that goes on
+                note(f"The report was not written: {type(problem).__name__}: {problem}")
+        outcome = OUTCOMES.get(state)
         if outcome is None:  # a person stopped it
             return
-        note = _noting(folder)
-        published = outcome == "failed" or publish_run(settings, folder, note)
+        published = publish_run(settings, folder, note)
         from musabi.pod.stopping import finish
 
-        finish(settings if published else _keep_what_is_here(settings, note), os.environ, outcome, note)
+        kept = settings if published else _keep_what_is_here(settings, note)
+        finish(kept, os.environ, outcome, note, since=_began(folder))
 
     return after
 
 
+def _began(folder: RunFolder) -> float | None:
+    """Return when the run was started (Unix seconds): a wish to keep the pod counts from then on."""
+    values = read_json(folder.record_file)
+    return float(values["created"]) if isinstance(values, dict) and "created" in values else None
+
+
 def publish_run(settings: Settings, folder: RunFolder, note: Callable[[str], None]) -> bool:
-    """Publish a finished run where PUBLISH_TO asks for it; return whether all is where it should be."""
-    if settings.publish_to is None:
+    """Publish what a run made where PUBLISH_TO asks for it; return whether all is where it should be."""
+    if settings.publish_to is None or not list(
+        settings.output_dir.glob(f"{settings.output_name}*.safetensors")
+    ):
         return True
     from musabi.watch.publish import publish
 
     try:
         environ = os.environ | settings.child_environment
         published = publish(folder, settings.publish_to, environ, say=note)
-    except (MusabiError, OSError) as problem:
-        note(f"Publishing failed: {problem} Once that is mended: musabi publish {folder.path.name}")
+    except Exception as problem:  # whatever it is, the pod must still be stopped
+        said = str(problem) if isinstance(problem, MusabiError) else f"{type(problem).__name__}: {problem}."
+        note(f"Publishing failed: {said} Once that is mended: musabi publish {folder.path.name}")
         return False
     note(f"Published to {published.address}")
     return True
@@ -83,18 +98,19 @@ def publish_run(settings: Settings, folder: RunFolder, note: Callable[[str], Non
 
 def _keep_what_is_here(settings: Settings, note: Callable[[str], None]) -> Settings:
     """Return the settings with a deletion softened to a stop: what was not published exists only here."""
-    if settings.on_finish != "delete":
-        return settings
-    note("The pod is stopped and not deleted, because the results exist only here.")
-    return settings.model_copy(update={"on_finish": "stop"})
+    softer = {name: "stop" for name in ("on_finish", "on_error") if getattr(settings, name) == "delete"}
+    if softer:
+        note("The pod is stopped and not deleted, because the results exist only here.")
+    return settings.model_copy(update=softer)
 
 
 def _noting(folder: RunFolder) -> Callable[[str], None]:
     """Return a way to say something in the run's log and among its events."""
 
     def note(text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-        with folder.events_file.open("a", encoding="utf-8") as file:
-            file.write(Event(phase="after", message=text).to_json() + "\n")
+        with contextlib.suppress(OSError):  # a full disk must not keep the pod from being stopped
+            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+            with folder.events_file.open("a", encoding="utf-8") as file:
+                file.write(Event(phase="after", message=text).to_json() + "\n")
 
     return note

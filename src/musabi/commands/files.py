@@ -34,7 +34,7 @@ from musabi.job.model import Job
 from musabi.job.plan import plan_as_json
 from musabi.job.planner import convert_step, plan_whole
 from musabi.job.preflight import require_weights
-from musabi.job.record import RunFolder
+from musabi.job.record import RunFolder, RunState
 from musabi.machine import machine_facts
 from musabi.settings import Settings
 
@@ -204,7 +204,7 @@ def find_lora(settings: Settings, given: Path) -> Path:
     return next((place for place in places if place.exists()), given)
 
 
-def _report(folder: RunFolder) -> None:
+def _report(folder: RunFolder, _state: RunState) -> None:
     from musabi.watch.report import write_report
 
     write_report(folder, None)

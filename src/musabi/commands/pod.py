@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -113,16 +114,17 @@ def _end(settings: Settings, action: "Action", *, yes: bool, force: bool, as_jso
     """Stop or delete the pod, after a question where a person can answer it.
 
     Raises:
-        RequestError: this is no pod, a run goes on, or nobody can be asked and --yes was not given.
-        MachineError: Runpod did not accept it.
+        RequestError: this is no pod, a run goes on or is being published, another process stops the pod, or
+            nobody can be asked and --yes was not given.
+        MachineError: Runpod did not accept it, or a run that was ended for a deletion could not be published.
     """
     from musabi.pod.stopping.provider import CONSOLE, NO_WAY, ask_runpod, this_pod
-    from musabi.pod.stopping.run_here import end_run, running_folder
+    from musabi.pod.stopping.store import Store, pod_places
 
     pod = this_pod(settings, os.environ)
     if not pod.can_be_stopped:
         raise MachineError(NO_WAY)
-    run = running_folder(settings.space)
+    run, ending = _runs_here(settings, force=force)
     if run is not None and not force:
         _ask(
             f"{run.path.name} is still running. It will be ended first, and saves what it can.",
@@ -130,16 +132,71 @@ def _end(settings: Settings, action: "Action", *, yes: bool, force: bool, as_jso
             "first and saves what it can.",
             may_ask=not yes,
         )
+    if run is None and ending is not None and not force:
+        _ask(
+            f"{ending.path.name} has ended, but its process still works: it publishes or counts down. It is cut off.",
+            f"{ending.path.name} has ended, but its process still works: it publishes or counts down. Wait for it, "
+            f"see {ending.log_file}. Or give --force: it is cut off.",
+            may_ask=not yes,
+        )
     if not yes:
         told = KEPT[action].format(root=settings.workspace)
         _ask(told, f"{told} Nobody can be asked here. Give --yes to go ahead.", may_ask=True)
-    if run is not None:
-        end_run(run, lambda text: None if as_json else say(text))
-    answer = ask_runpod(pod, action)
+    with Store(pod_places(settings)).the_one_who_stops() as mine:
+        if not (mine or force):
+            raise RequestError(
+                "Another process of this container is stopping the pod already. See: musabi pod status. "
+                "Or give --force, and Runpod is asked all the same."
+            )
+        if run is not None:
+            _end_run_first(settings, run, action, (lambda _text: None) if as_json else say)
+        answer = ask_runpod(pod, action)
     if not answer.accepted:
         raise MachineError(f"The pod still runs and is still billed. {answer.message} Stop it at {CONSOLE}")
     done = {"pod": pod.id, "action": action, "accepted": True, "way": answer.way}
     say_json(done) if as_json else say("Runpod accepted it. The pod ends in a moment.")
+
+
+def _runs_here(settings: Settings, *, force: bool) -> "tuple[RunFolder | None, RunFolder | None]":
+    """Return the run that goes on in this container, and the one that has ended and whose process still works.
+
+    Raises:
+        RequestError: the volume does not answer, and --force was not given.
+    """
+    from musabi.pod.stopping.aside import Aside
+    from musabi.pod.stopping.run_here import ending_folder, running_folder
+
+    space = settings.space
+    try:
+        return Aside().do("the runs", lambda: (running_folder(space), ending_folder(space)))
+    except TimeoutError as problem:
+        if force:
+            return None, None
+        raise RequestError(
+            f"Whether a run goes on is not known: {problem}. Give --force to go ahead without."
+        ) from problem
+
+
+def _end_run_first(
+    settings: Settings, run: "RunFolder", action: "Action", note: Callable[[str], None]
+) -> None:
+    """End a run so that it saves, and publish what it made where PUBLISH_TO asks for it.
+
+    Raises:
+        MachineError: the pod would be deleted, and what the run made was not published.
+    """
+    from musabi.pod.stopping.run_here import end_run
+
+    try:
+        end_run(run, note)
+    except TimeoutError as problem:
+        note(f"WARNING: {run.path.name} could not be ended: {problem}. The pod ends all the same.")
+        return
+    if not publish_run(settings, run, note) and action == "delete":
+        raise MachineError(
+            f"{run.path.name} was ended but not published, so its results exist only here. The pod was not "
+            f"deleted. Publish it with: musabi publish {run.path.name}. Or delete the pod without."
+        )
 
 
 def _ask(question: str, refusal: str, *, may_ask: bool) -> None:

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -16,6 +15,7 @@ from musabi.errors import ExitCode, RequestError
 from musabi.job.engine import Engine
 from musabi.job.facts import Facts
 from musabi.job.launch import (
+    After,
     ask_to_stop,
     new_run_folder,
     one_start_at_a_time,
@@ -41,7 +41,7 @@ def run_plan(
     overwrite: bool = False,
     detach: bool = False,
     as_json: bool = False,
-    after: Callable[[RunFolder], None] | None = None,
+    after: After | None = None,
 ) -> RunRecord:
     """Start the plan in a process of its own and look on until it ends.
 

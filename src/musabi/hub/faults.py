@@ -146,7 +146,7 @@ DEFAULTS = {
     "revision": "main",
     "place": "the workspace",
     "stall_s": 60,
-    "again": "run ./bootstrap.sh again",
+    "again": "run musabi bootstrap again",
 }
 
 

@@ -175,7 +175,7 @@ def _promote(transfer: Transfer, still: list[RemoteFile], wrong: set[str]) -> tu
             raise HubError(
                 f"{remote.path} of {transfer.wanted.repo} arrived with wrong bytes twice (its checksum is "
                 "not the one the hub names). Something on the way changes it: try another machine or "
-                "network, then run ./bootstrap.sh again.",
+                "network, then run musabi bootstrap again.",
                 "corrupt",
             )
         wrong.add(remote.path)

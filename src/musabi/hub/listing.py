@@ -71,7 +71,7 @@ def missing_bytes(needs: Iterable[tuple[Path, int]], free: Callable[[Path], int]
             raise MachineError(
                 f"The disk of {folder} is too small: the download needs {gigabytes(total)} and "
                 f"{gigabytes(room)} are free, so {total - room} bytes ({gigabytes(total - room)}) are "
-                "missing. Enlarge the volume or make room, then run ./bootstrap.sh again."
+                "missing. Enlarge the volume or make room, then run musabi bootstrap again."
             )
 
 

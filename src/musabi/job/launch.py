@@ -19,6 +19,8 @@ from musabi.job.record import RunFolder, RunRecord, RunState, newest_run
 from musabi.job.runner import Runner
 from musabi.whole import write_json
 
+After = Callable[[RunFolder, RunState], None]
+
 
 def new_run_folder(runs: Path, output_name: str) -> RunFolder:
     """Make the folder of a new run: the output name and the local time, never one that is there."""
@@ -33,12 +35,11 @@ def new_run_folder(runs: Path, output_name: str) -> RunFolder:
     raise RequestError(f"{runs} has too many runs of {output_name} in one second.")
 
 
-def start_detached(
-    folder: RunFolder, record: RunRecord, engine: Engine, after: Callable[[RunFolder], None] | None = None
-) -> int:
+def start_detached(folder: RunFolder, record: RunRecord, engine: Engine, after: After | None = None) -> int:
     """Save the record and start its runner in a session of its own. Return the runner's pid.
 
-    `after` is called in the runner's process when the run has ended, well or not.
+    `after` is called in the runner's process when the run has ended, well or not, with how it ended: a full
+    disk may have kept that out of the record.
     """
     folder.save(record)
     folder.log_file.touch()
@@ -79,15 +80,16 @@ def require_idle(runs: Path) -> None:
         )
 
 
-def _become_runner(folder: RunFolder, engine: Engine, after: Callable[[RunFolder], None] | None) -> None:
+def _become_runner(folder: RunFolder, engine: Engine, after: After | None) -> None:
     """Turn this forked process into the runner. Never returns."""
     code = 1
     try:
         os.setsid()
         _redirect(folder.log_file)
-        code = int(Runner(folder, engine).run())
+        runner = Runner(folder, engine)
+        code = int(runner.run())
         if after is not None:
-            after(folder)
+            after(folder, runner.record.state)
     except BaseException:
         traceback.print_exc()
     finally:

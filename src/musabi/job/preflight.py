@@ -9,7 +9,7 @@ from musabi.job.model import Job
 from musabi.whole import is_whole_safetensors, shards
 
 FETCH = {
-    "musubi": "Fetch it with ./bootstrap.sh",
+    "musubi": "Fetch it with musabi bootstrap",
     "diffusers": "Make a small model with: musabi models make-tiny. Or fetch the real one with: "
     "musabi bootstrap --weights",
 }

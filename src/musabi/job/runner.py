@@ -248,8 +248,9 @@ class Runner:
         for outcome in self.record.steps:
             if outcome.state == "running":
                 outcome.state, outcome.ended = state.value, self.record.ended
-        self.folder.save(self.record)
-        self._emit(Event(phase="run", kind=state.value, message=message))
+        with contextlib.suppress(OSError):  # a full disk; what follows the run must still happen
+            self.folder.save(self.record)
+            self._emit(Event(phase="run", kind=state.value, message=message))
         return code
 
 
@@ -282,7 +283,7 @@ def produced(kind: str, path: Path, epoch: int | None, step: int | None) -> Prod
 def new_record(run_id: str, job: Job, plan: Plan, **more: object) -> RunRecord:
     """Return the record of a run that has not started."""
     values = {"job": job.model_dump(mode="json"), "plan": plan_as_json(plan)}
-    record = RunRecord.model_validate({"id": run_id} | values | more)
+    record = RunRecord.model_validate({"id": run_id, "container": identity()} | values | more)
     if plan.schedule is not None:
         timing = plan.schedule
         record.legs.append(

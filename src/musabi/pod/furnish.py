@@ -20,6 +20,7 @@ WRAPPERS = (
     "convert_lora.sh",
     "start_tensorboard.sh",
 )
+HANDS_OVER = '#!/bin/sh\nexec "'
 # Template in the source, and its place in the workspace.
 TEMPLATE_PLACES = (
     ("dataset.toml.example", Path("dataset/dataset.toml")),
@@ -49,9 +50,19 @@ def link_scripts(root: Path, space: Workspace) -> dict[str, str]:
     sources = wrappers(root)
     for name, source in sources.items():
         place = space.root / "scripts" / name
-        if not place.is_symlink() or str(place.readlink()) != source:
+        if _is_ours(place, source):
             _link(Path(source), place)
     return sources
+
+
+def _is_ours(place: Path, source: str) -> bool:
+    """Tell whether a wrapper is to be put there: nothing, another link, or a script that we wrote is in its place.
+
+    A file that somebody wrote under that name stays.
+    """
+    if place.is_symlink():
+        return str(place.readlink()) != source
+    return not place.exists() or place.read_text(errors="replace").startswith(HANDS_OVER)
 
 
 def copy_templates(root: Path, space: Workspace) -> None:
@@ -78,4 +89,4 @@ def _link(source: Path, place: Path) -> None:
         part.symlink_to(source)
         part.replace(place)
     except OSError:
-        write_text(place, f'#!/bin/sh\nexec "{source}" "$@"\n', mode=0o755)
+        write_text(place, f'{HANDS_OVER}{source}" "$@"\n', mode=0o755)

@@ -75,7 +75,7 @@ def test_a_missing_environment_is_an_error_with_its_mend(gone: str, checkout: Pa
         "musabi-trainer.json": checkout / ".venv" / "musabi-trainer.json",
     }
     places[gone].rename(checkout.parent / "away")
-    with pytest.raises(MachineError, match=r"Run \./bootstrap\.sh"):
+    with pytest.raises(MachineError, match="Run musabi bootstrap"):
         trainer_facts(checkout, hf_home)
 
 
@@ -84,7 +84,7 @@ def test_a_tokenizer_that_is_not_whole_is_named(name: str, checkout: Path, hf_ho
     next(hf_home.rglob(name)).unlink()
     (sentence,) = trainer_facts(checkout, hf_home).missing
     assert name in sentence
-    assert "./bootstrap.sh" in sentence
+    assert "musabi bootstrap" in sentence
 
 
 def test_a_hub_cache_of_its_own_is_looked_into(

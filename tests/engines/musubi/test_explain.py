@@ -19,7 +19,7 @@ RECORDED: dict[str, tuple[StepName, int, ExitCode, str]] = {
     "disk": ("train", 1, MACHINE, "disk is full"),
     "flash": ("train", 1, MACHINE, "attention kind"),
     "no_items": ("train", 1, REQUEST, "no cached image"),
-    "no_module": ("train", 1, MACHINE, "package nosuchpackage. Run ./bootstrap.sh"),
+    "no_module": ("train", 1, MACHINE, "package nosuchpackage. Run musabi bootstrap"),
     "swap_cpu": ("train", 1, MACHINE, "unset BLOCKS_TO_SWAP"),
     "tokenizer": ("cache-text", 1, MACHINE, "tokenizer is not in the hub cache"),
     "wrong_model": ("train", 1, REQUEST, "does not fit ZImageTransformer2DModel"),

@@ -32,7 +32,7 @@ REFUSED_ARGUMENTS = {
     "config file": (("--config_file", "a.toml"), "so that they can be checked"),
     "retention": (("--save_last_n_epochs", "2"), "KEEP_LAST_STATES"),
     "samples by steps": (("--sample_every_n_steps", "5"), "renders twice"),
-    "prodigy by a bare name": (("--optimizer_type", "prodigy"), "train_lora_prodigy"),
+    "prodigy by a bare name": (("--optimizer_type", "prodigy"), "musabi train"),
     "an optimizer argument that is no pair": (("--optimizer_args", "weight_decay"), "name=value"),
     "an optimizer argument with a bare word": (("--optimizer_args", "betas=big"), "name=value"),
     "a network argument with two signs": (("--network_args", "a=b=c"), "name=value"),
@@ -112,7 +112,7 @@ def test_a_missing_tokenizer_is_named_before_anything_starts(
 ) -> None:
     """The trainer would load the text encoder first and then say: expected str, not NoneType."""
     uncached = DatasetFacts(images=2, batches_per_epoch=2, text=CacheFacts(2, 2))
-    gone = ("The tokenizer is not in the hub cache. Run ./bootstrap.sh to fetch it.",)
+    gone = ("The tokenizer is not in the hub cache. Run musabi bootstrap to fetch it.",)
     with pytest.raises(MachineError, match="tokenizer"):
         engine.refuse(job(), facts(dataset=uncached, missing=gone))
     with pytest.raises(MachineError, match="tokenizer"):

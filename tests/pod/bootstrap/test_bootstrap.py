@@ -110,6 +110,15 @@ def test_templates_are_never_overwritten(pod: Any) -> None:
     assert (pod.root / "notebooks" / "00_musubi_tuner_runpod.ipynb").is_file()
 
 
+def test_a_script_of_ones_own_stays_under_a_wrappers_name(pod: Any) -> None:
+    mine = pod.root / "scripts" / "bootstrap.sh"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("#!/bin/sh\necho mine\n")
+    assert pod.run("diffusers") == 0
+    assert mine.read_text() == "#!/bin/sh\necho mine\n"
+    assert (pod.root / "scripts" / "convert_lora.sh").is_symlink()
+
+
 def test_scripts_on_a_volume_without_links_hand_over(pod: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: Any, **__: Any) -> None:
         raise PermissionError(1, "Operation not permitted")

@@ -141,6 +141,26 @@ def test_a_checkout_of_ours_that_the_state_does_not_know_yet_is_no_one_elses(clo
     assert not kept(clone)
 
 
+@pytest.mark.parametrize("kind", ["a commit on a branch", "a stash", "an ignored file"])
+def test_work_that_a_status_does_not_show_is_kept(clone: Any, kind: str) -> None:
+    clone.run(**QUICK)
+    checkout = clone.options.space.checkout
+    git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    file = checkout / "src" / "musubi_tuner" / "convert_lora.py"
+    if kind == "an ignored file":
+        (checkout / ".git" / "info" / "exclude").open("a").write("/logs/\n")
+        (checkout / "logs").mkdir()
+        (checkout / "logs" / "mine.txt").write_text("mine")
+    else:
+        file.write_text("print('mine')\n")
+        steps = [["stash"]] if kind == "a stash" else [["switch", "-qc", "mine"], ["commit", "-qam", "mine"]]
+        for words in [*steps, ["switch", "-q", "--detach", "v0.3.4"]]:
+            subprocess.run([*git, *words], check=True, capture_output=True)
+    clone.trainer.release("0.4.0", "v0.4.0")
+    assert clone.run(musubi_ref="v0.4.0", **QUICK) == 0, clone.last_words
+    assert len(kept(clone)) == 1
+
+
 def test_the_images_own_checkout_is_taken_without_the_network(clone: Any, tmp_path: Path) -> None:
     baked = tmp_path / "baked"
     subprocess.run(["git", "clone", "-q", clone.trainer.url, str(baked)], check=True)

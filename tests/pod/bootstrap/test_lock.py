@@ -1,6 +1,5 @@
 """The lock of a volume: turns are taken, and a dead holder keeps nothing."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ import pytest
 from musabi.children import Cancelled
 from musabi.errors import MachineError
 from musabi.pod.bootstrap.lock import VolumeLock, filesystem_of
+from musabi.whole import write_json
 
 HOLD = """
 import sys, time
@@ -55,7 +55,7 @@ def test_a_killed_holder_keeps_nothing(tmp_path: Path) -> None:
 
 def foreign_owner(folder: Path, beat: int) -> None:
     about = {"id": "other", "beat": beat, "identity": "elsewhere boot pid:[1]", "pid": 1, "pid_started": 5.0}
-    (folder / "bootstrap.owner.json").write_text(json.dumps(about))
+    write_json(folder / "bootstrap.owner.json", about)
 
 
 def test_a_holder_on_another_host_is_waited_for_while_it_beats(tmp_path: Path) -> None:

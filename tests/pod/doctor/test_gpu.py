@@ -6,7 +6,7 @@ import pytest
 
 from musabi.pod.doctor import gpu
 from musabi.pod.doctor.scene import Scene
-from small.machine import SMI, Machine, names, standin_environment, standin_smi
+from small.machine import SMI, Machine, names, standin_environment, standin_run, standin_smi
 
 RIGHT = {"gpu.driver": "ok"}
 
@@ -63,6 +63,16 @@ def test_free_memory_comes_from_nvidia_smi_where_the_gpu_takes_no_context(driven
     assert names(gpu.look(driven.scene())) == RIGHT | {"gpu.free_unknown": "unknown"}
     standin_smi(driven, "570.124.06", "NVIDIA Stand-in, 2000, 81559, 9.0")
     assert names(gpu.look(driven.scene())) == RIGHT | {"gpu.busy": "note"}
+
+
+def test_beside_a_training_no_context_is_made_and_nvidia_smi_is_asked(driven: Machine) -> None:
+    assert "(84.0 GB free)" in words(driven.scene())
+    standin_run(driven, "other-pod 0-boot pid:[1]")
+    assert "(84.0 GB free)" in words(driven.scene())
+    standin_run(driven)
+    assert "free" not in words(driven.scene())
+    standin_smi(driven, "570.124.06", "NVIDIA Stand-in, 2000, 81559, 9.0")
+    assert "(2.1 GB free)" in words(driven.scene())
 
 
 def test_a_driver_that_hangs_is_left_in_time(driven: Machine) -> None:

@@ -10,7 +10,7 @@ from musabi.children import Outcome
 from musabi.pod.bootstrap.state import volume_state
 from musabi.pod.doctor import kernel_probe, kernels
 from musabi.pod.doctor.kernels import Answer, GpuUse, Pins
-from small.machine import Machine, names, standin_environment
+from small.machine import Machine, names, standin_environment, standin_run
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="torch is not installed here")
@@ -194,6 +194,14 @@ def test_before_the_trainers_environment_is_there_the_kernels_run_with_this_tool
         "kernels.run": "ok",
     }
     assert _torch_version() in found[1].what
+
+
+def test_beside_a_training_no_kernel_runs(machine: Machine) -> None:
+    standin_environment(machine, f"#!/bin/sh\ntouch {machine.root}/ran\n")
+    standin_run(machine)
+    (found,) = kernels.look(machine.scene())
+    assert (found.name, found.state) == ("kernels.training", "unknown")
+    assert "a training is using the GPU" in found.sentence and not (machine.root / "ran").exists()
 
 
 def test_an_environment_that_is_being_made_does_not_block(machine: Machine) -> None:

@@ -14,7 +14,7 @@ SOURCES = [*(ROOT / "src/musabi/pod/doctor").glob("*.py"), ROOT / "src/musabi/po
 PAGE = ROOT / "docs" / "doctor.md"
 BEGIN = "<!-- findings: made from musabi.pod.doctor.texts, compared by tests/pod/doctor/test_texts.py -->\n"
 END = "<!-- end of findings -->"
-# A full stop, not one within a name such as ./bootstrap.sh.
+# A full stop, not one within a name such as musabi bootstrap.
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 

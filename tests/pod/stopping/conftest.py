@@ -92,11 +92,14 @@ class PodFolder:
         assert isinstance(found, dict)
         return found
 
-    def add_run(self, state: RunState = RunState.RUNNING, pid: int | None = None) -> RunFolder:
-        """Write the record of a run whose process is `pid` (this one where not given)."""
+    def add_run(
+        self, state: RunState = RunState.RUNNING, pid: int | None = None, container: str | None = None
+    ) -> RunFolder:
+        """Write the record of a run whose process is `pid` (this one where not given), of this container."""
         pid = os.getpid() if pid is None else pid
         folder = new_run_folder(self.settings.space.runs, "lora")
-        record = RunRecord(id=folder.path.name, state=state, job={}, plan={}, container=identity(), pid=pid)
+        place = identity() if container is None else container
+        record = RunRecord(id=folder.path.name, state=state, job={}, plan={}, container=place, pid=pid)
         record.pid_started = process_start(pid)
         folder.save(record)
         return folder

@@ -25,8 +25,9 @@ def own_signals() -> object:
     signal.signal(signal.SIGTERM, before)
 
 
-def end(pod: PodFolder, outcome: str, hands: Hands | None = None) -> None:
-    finish(pod.settings, pod.environ, outcome, pod.said.append, hands=hands or pod.hands)  # type: ignore[arg-type]
+def end(pod: PodFolder, outcome: str, hands: Hands | None = None, since: float | None = None) -> None:
+    say, hands = pod.said.append, hands or pod.hands
+    finish(pod.settings, pod.environ, outcome, say, since=since, hands=hands)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -68,9 +69,50 @@ def test_keep_in_the_countdown_keeps_the_pod(pod: PodFolder) -> None:
 def test_a_run_that_is_started_in_the_countdown_keeps_the_pod(pod: PodFolder) -> None:
     pod.environ["ON_FINISH"] = "stop"
     pod.add_run(RunState.DONE)
-    pod.clock.at.append((BEGAN + 60, lambda: pod.add_run() and None))
-    end(pod, "done")
+    with subprocess.Popen(["sleep", "60"]) as other:
+        pod.clock.at.append((BEGAN + 60, lambda: pod.add_run(pid=other.pid) and None))
+        end(pod, "done")
+        other.kill()
     assert pod.runpod.asked == []
+    assert "another run was started" in pod.said[-1]
+
+
+def test_a_run_whose_end_a_full_disk_kept_out_of_its_record_is_no_other_run(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    pod.add_run()
+    end(pod, "done")
+    assert pod.runpod.stops[0][0] == "POST"
+
+
+@pytest.mark.parametrize(("outcome", "variable"), [("done", "ON_FINISH"), ("failed", "ON_ERROR")])
+def test_keep_while_the_run_goes_on_keeps_the_pod_at_its_end(
+    pod: PodFolder, outcome: str, variable: str
+) -> None:
+    pod.environ[variable] = "delete"
+    keep(pod.settings, None, store=pod.store, now=BEGAN - 100)
+    end(pod, outcome, since=BEGAN - 3600)
+    assert pod.runpod.asked == []
+    assert pod.said == ["The pod is not deleted: somebody asked to keep the pod."]
+
+
+def test_keep_of_before_the_run_counts_for_its_hours_alone(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    keep(pod.settings, 2, store=pod.store, now=BEGAN - 7100)
+    end(pod, "done", since=BEGAN - 3600)
+    assert pod.runpod.asked == []
+    pod.clock.time += 200
+    end(pod, "done", since=BEGAN - 3600)
+    assert pod.runpod.stops[0][0] == "POST"
+
+
+def test_another_run_ends_the_attempts_of_a_stop_that_is_refused(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "delete"
+    pod.runpod.fail(500)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        pod.clock.at.append((BEGAN + 2000, lambda: pod.add_run(pid=other.pid) and None))
+        end(pod, "done")
+        other.kill()
+    assert 5 < len(pod.runpod.stops) < 10
     assert "another run was started" in pod.said[-1]
 
 

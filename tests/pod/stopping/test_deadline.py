@@ -92,6 +92,13 @@ def test_another_run_calls_the_end_after_the_last_one_off() -> None:
     assert decide(Rules(), standing, Keep(), 220) == Carry(due)
 
 
+def test_hours_of_keep_call_the_end_after_a_run_off_until_they_are_over() -> None:
+    standing = replace(FRESH, announcement=Announcement("delete", "on_error", 100, 220, ""))
+    held = Keep(asked=50, until=200)
+    assert decide(Rules(), standing, held, 150) == CallOff("somebody asked to keep the pod")
+    assert decide(Rules(), standing, held, 220) == Carry(Announcement("delete", "on_error", 100, 220, ""))
+
+
 def test_keep_calls_off_and_puts_the_deadline_off_by_an_hour() -> None:
     now = 8 * HOUR - 60
     standing = replace(FRESH, announcement=announced(LIFETIME, FRESH, now - 30))

@@ -1,8 +1,10 @@
 """The guard: each cause, the countdown, keep, a second container, a run that is ended first."""
 
+import os
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from musabi.job.record import RunFolder, RunState, process_start
 from musabi.pod.stopping.activity import Use
+from musabi.pod.stopping.aside import Aside
 from musabi.pod.stopping.container import container_mark, container_started
 from musabi.pod.stopping.deadline import ATTEMPTS, Announcement, Rules
 from musabi.pod.stopping.guard import TICK_SECONDS, Guard
@@ -134,12 +137,12 @@ def test_a_stop_that_was_given_up_does_not_loop(pod: PodFolder, looks: Looks) ->
     pod.environ |= {"MAX_HOURS": "1", "IDLE_MINUTES": "600"}
     pod.runpod.fail(500)
     guard = make_guard(pod, looks)
-    while pod.clock.time < BEGAN + 6 * HOUR:
+    while pod.clock.time < BEGAN + 8 * HOUR:
         guard.tick()
         pod.clock.sleep(60)
     assert len(pod.runpod.stops) == ATTEMPTS
     guard = make_guard(pod, looks)
-    while pod.clock.time < BEGAN + 8 * HOUR:
+    while pod.clock.time < BEGAN + 10 * HOUR - 600:
         guard.tick()
         pod.clock.sleep(60)
     assert len(pod.runpod.stops) == ATTEMPTS
@@ -221,6 +224,53 @@ def test_a_run_whose_record_breaks_while_it_ends_does_not_keep_the_pod(pod: PodF
     pod.clock.at.append((BEGAN + HOUR + 4, lambda: run.record_file.write_text("{") and None))
     watch(pod, make_guard(pod, looks), BEGAN + HOUR + 120)
     assert len(pod.runpod.stops) >= 1 and "WARNING: Before the stop" in pod.log
+
+
+@pytest.fixture
+def hung_volume(pod: PodFolder) -> Iterator[None]:
+    """A run whose record is a pipe that nobody writes to: reading it hangs, as on a network volume that is gone."""
+    folder = pod.settings.space.runs / "lora-hung"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "record.json")
+    yield
+    pipe = os.open(folder / "record.json", os.O_RDWR | os.O_NONBLOCK)  # lets the readers go on
+    os.close(pipe)
+
+
+@pytest.mark.usefixtures("hung_volume")
+def test_a_volume_that_hangs_does_not_keep_the_pod_beyond_max_hours(pod: PodFolder, looks: Looks) -> None:
+    pod.environ["MAX_HOURS"] = "1"
+    guard = make_guard(pod, looks)
+    guard.aside = Aside(0.2)
+    began = time.monotonic()
+    watch(pod, guard, BEGAN + HOUR + 10)
+    assert len(pod.runpod.stops) >= 1 and time.monotonic() - began < 20
+    assert "the volume did" in pod.log
+
+
+@pytest.mark.usefixtures("hung_volume")
+def test_a_volume_that_hangs_does_not_keep_the_pod_after_a_run(pod: PodFolder, looks: Looks) -> None:
+    gone = Announcement("stop", "on_finish", BEGAN, BEGAN + 60, "the run is done", 2**22 + 1, 5.0)
+    pod.store.change(lambda old: replace(old, announcement=gone))
+    guard = make_guard(pod, looks)
+    guard.aside = Aside(0.2)
+    watch(pod, guard, BEGAN + 120)
+    assert len(pod.runpod.stops) >= 1
+
+
+def test_use_of_the_pod_ends_the_attempts_of_a_stop_for_idleness(pod: PodFolder, looks: Looks) -> None:
+    pod.environ |= {"IDLE_MINUTES": "30"}
+    pod.runpod.fail(500)
+    guard = make_guard(pod, looks)
+
+    def visit() -> None:
+        looks.use = Use(pod.clock.time, "somebody typed at a terminal")
+
+    pod.clock.at.append((BEGAN + 5000, visit))
+    watch(pod, guard, BEGAN + 1800)
+    guard.tick()
+    assert 5 <= len(pod.runpod.stops) < 12
+    assert "the pod is used again: somebody typed at a terminal" in pod.said[-1]
 
 
 def test_a_full_disk_does_not_keep_the_pod(pod: PodFolder, looks: Looks) -> None:

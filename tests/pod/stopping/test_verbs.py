@@ -65,6 +65,54 @@ def test_force_ends_the_run_first(pod: PodFolder) -> None:
     assert "Stopped at step 5 of 9." in out and len(pod.runpod.stops) == 1
 
 
+def test_a_run_that_has_ended_and_still_publishes_is_not_cut_off(pod: PodFolder) -> None:
+    run = pod.add_run(RunState.DONE)
+    done = musabi(pod, "pod", "delete", "--yes")
+    assert done.returncode == 2 and f"{run.path.name} has ended, but its process still works" in done.stderr
+    assert pod.runpod.asked == []
+    assert musabi(pod, "pod", "delete", "--yes", "--force").returncode == 0
+
+
+def test_while_another_process_stops_the_pod_only_force_does_it_too(pod: PodFolder) -> None:
+    with pod.store.the_one_who_stops() as mine:
+        assert mine
+        done = musabi(pod, "pod", "stop", "--yes")
+        assert done.returncode == 2 and "is stopping the pod already" in done.stderr
+        assert pod.runpod.asked == []
+        assert musabi(pod, "pod", "stop", "--yes", "--force").returncode == 0
+
+
+@pytest.mark.parametrize(("verb", "code"), [("stop", 0), ("delete", 3)])
+def test_a_run_that_is_ended_by_force_is_published_and_not_deleted_where_that_fails(
+    pod: PodFolder, verb: str, code: int
+) -> None:
+    pod.environ |= {"PUBLISH_TO": "hf:nobody/nothing", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    output = pod.settings.output_dir
+    output.mkdir(parents=True)
+    (output / f"{pod.settings.output_name}.safetensors").write_bytes(b"not a LoRA")
+    run = pod.add_run()
+    command = [sys.executable, "-m", "musabi", "pod", verb, "--yes", "--force"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=pod.environ, stdout=pipe, stderr=pipe, text=True) as running:
+        wait_for(run.stop_file.exists)
+        record = run.load()
+        record.state = RunState.STOPPED
+        run.save(record)
+        out, err = running.communicate(timeout=60)
+    assert "Publishing failed" in out
+    assert running.returncode == code
+    assert bool(pod.runpod.stops) == (code == 0)
+    assert ("results exist only here" in err) == (code == 3)
+
+
+def test_keep_names_what_a_run_would_have_done_at_its_end(pod: PodFolder) -> None:
+    pod.environ |= {"ON_FINISH": "delete", "ON_ERROR": "stop"}
+    said = musabi(pod, "pod", "keep", "--hours", "2").stdout
+    ends = "at the end of the run that goes on now or any that ends within 2 h."
+    assert f"ON_FINISH: the pod is not deleted {ends}" in said
+    assert f"ON_ERROR: the pod is not stopped {ends}" in said
+
+
 def test_a_stop_that_is_refused_says_that_the_pod_is_still_billed(pod: PodFolder) -> None:
     stand_in_runpodctl(pod.root / "bin", "failing")
     pod.runpod.fail(500)

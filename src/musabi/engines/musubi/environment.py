@@ -17,7 +17,7 @@ FACTS_NAME = "musabi-trainer.json"
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _ADD_ARGUMENT = re.compile(r"""\.add_argument\(\s*((?:["']--?[^"']+["']\s*,?\s*)+)""")
 _FLAG = re.compile(r"""["'](--[^"']+)["']""")
-MEND = "Run ./bootstrap.sh to make it."
+MEND = "Run musabi bootstrap to make it."
 
 
 def trainer_facts(checkout: Path, hf_home: Path) -> TrainerFacts:
@@ -28,7 +28,7 @@ def trainer_facts(checkout: Path, hf_home: Path) -> TrainerFacts:
     """
     recipe = load(MODEL)
     if not (checkout / recipe.package).is_dir():
-        raise MachineError(f"musubi-tuner is not in {checkout}. Run ./bootstrap.sh to fetch it.")
+        raise MachineError(f"musubi-tuner is not in {checkout}. Run musabi bootstrap to fetch it.")
     venv = checkout / ".venv"
     known = read_json(venv / FACTS_NAME)
     python = venv / "bin" / "python"
@@ -95,7 +95,7 @@ def missing_tokenizer(tokenizer: Tokenizer, cache: Path) -> tuple[str, ...]:
         return ()
     return (
         f"The tokenizer of {tokenizer.repo} is not in the hub cache {cache} ({', '.join(absent)} missing), "
-        "and the trainer reads it offline. Run ./bootstrap.sh to fetch it.",
+        "and the trainer reads it offline. Run musabi bootstrap to fetch it.",
     )
 
 

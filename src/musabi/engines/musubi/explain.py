@@ -71,13 +71,13 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         r"no kernel image is available for execution",
         "The installed torch was not built for this GPU. Choose another MUSUBI_TORCH_VERSION or "
-        "MUSUBI_CUDA_EXTRA and run ./bootstrap.sh.",
+        "MUSUBI_CUDA_EXTRA and run musabi bootstrap.",
         MACHINE,
     ),
     Cause(
         r"driver on your system is too old|CUDA driver version is insufficient",
         "The GPU's driver is older than the installed torch needs. Choose a machine with a newer driver, "
-        "or an older MUSUBI_CUDA_EXTRA and run ./bootstrap.sh.",
+        "or an older MUSUBI_CUDA_EXTRA and run musabi bootstrap.",
         MACHINE,
     ),
     Cause(
@@ -98,18 +98,18 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         r"No module named '([^']+)'",
-        "The trainer's environment lacks the Python package {0}. Run ./bootstrap.sh to mend it.",
+        "The trainer's environment lacks the Python package {0}. Run musabi bootstrap to mend it.",
         MACHINE,
     ),
     Cause(
         r"operator torchvision::nms does not exist",
-        "torch and torchvision in the trainer's environment don't match. Run ./bootstrap.sh to mend it.",
+        "torch and torchvision in the trainer's environment don't match. Run musabi bootstrap to mend it.",
         MACHINE,
     ),
     Cause(
         r"No training items found",
         "The trainer found no cached image in the dataset. Check it with: musabi check. Then cache with: "
-        "./prepare_dataset.sh",
+        "musabi prepare",
         REQUEST,
     ),
     Cause(
@@ -136,14 +136,14 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         r"expected str, bytes or os\.PathLike object, not NoneType|Can't load tokenizer|"
         r"LocalEntryNotFoundError|OfflineModeIsEnabled|outgoing traffic has been disabled",
-        "The tokenizer is not in the hub cache, or is not whole. Run ./bootstrap.sh to fetch it.",
+        "The tokenizer is not in the hub cache, or is not whole. Run musabi bootstrap to fetch it.",
         MACHINE,
         ("cache", "train", "sample"),
     ),
     Cause(
         r"shape '\[[^]]*\]' is invalid for input of size|MetadataIncompleteBuffer|HeaderTooLarge|"
         r"InvalidHeader|HeaderTooSmall|Error while deserializing header|JSONDecodeError",
-        "A weight or cache file is cut off. Fetch the weights again with ./bootstrap.sh, then cache again "
+        "A weight or cache file is cut off. Fetch the weights again with musabi bootstrap, then cache again "
         "with: musabi prepare",
         MACHINE,
     ),
@@ -173,7 +173,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         r"No such file or directory: '([^']+)'",
-        "{0} is not there. Correct the path, or fetch it with ./bootstrap.sh.",
+        "{0} is not there. Correct the path, or fetch it with musabi bootstrap.",
         REQUEST,
     ),
     Cause(

@@ -127,7 +127,7 @@ def refuse_values(args: Sequence[str]) -> None:
     """Raise a RequestError for values that the trainer would choke on after it has loaded the model."""
     if (value_of(args, "--optimizer_type") or "").lower() == "prodigy":
         raise RequestError(
-            "--optimizer_type prodigy is no name that the trainer knows. Train with ./train_lora_prodigy.sh."
+            "--optimizer_type prodigy is no name that the trainer knows. Train with musabi train."
         )
     for flag, *pairs in groups(args):
         if flag not in PAIRS:

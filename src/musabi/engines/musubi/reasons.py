@@ -32,7 +32,7 @@ def warnings(job: Job, facts: Facts) -> tuple[str, ...]:
         )
     if "tensorboard" not in facts.trainer.packages:
         found.append(
-            "The trainer's environment has no tensorboard, so no curves are logged. Run ./bootstrap.sh to "
+            "The trainer's environment has no tensorboard, so no curves are logged. Run musabi bootstrap to "
             "add it."
         )
     if "--base_weights" in extra.flags(job.extra_train_args):

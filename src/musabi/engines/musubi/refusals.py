@@ -99,7 +99,7 @@ def _packages(job: Job, facts: Facts) -> None:
     if job.optimizer == "prodigy" and "prodigyopt" not in packages:
         raise MachineError(
             "The trainer's environment has no prodigyopt, which Prodigy needs. "
-            "Run ./bootstrap.sh, or train with ./train_lora_adamw8bit.sh."
+            "Run musabi bootstrap, or train with ./train_lora_adamw8bit.sh."
         )
     for flag in sorted(extra.flags(job.extra_train_args) & OPTIONAL_ATTENTION.keys()):
         if OPTIONAL_ATTENTION[flag] not in packages:

@@ -16,7 +16,7 @@ def script(name: StepName, facts: Facts, recipe: Recipe) -> str:
         MachineError: there is no checkout.
     """
     if facts.trainer.root is None:
-        raise MachineError("musubi-tuner is not here. Run ./bootstrap.sh to fetch it.")
+        raise MachineError("musubi-tuner is not here. Run musabi bootstrap to fetch it.")
     return str(facts.trainer.root / recipe.package / recipe.scripts[name].file)
 
 
@@ -28,7 +28,7 @@ def require_known(name: StepName, arguments: Sequence[str], facts: Facts, recipe
         raise MachineError(
             f"The installed musubi-tuner ({facts.trainer.commit[:12] or 'of unknown version'}) is too old "
             f"or too new: {recipe.scripts[name].file} knows no {unknown[0]}. Unset MUSUBI_REF and run "
-            "./bootstrap.sh to get the version that this one was made for."
+            "musabi bootstrap to get the version that this one was made for."
         )
 
 

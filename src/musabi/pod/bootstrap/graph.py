@@ -165,7 +165,7 @@ PLAIN = tuple(error for error in MusabiError.__subclasses__())
 def _os_error(error: OSError) -> MachineError:
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in DISK_FULL:
-        return MachineError(f"The disk is full{where}. Make room, then run ./bootstrap.sh again.")
+        return MachineError(f"The disk is full{where}. Make room, then run musabi bootstrap again.")
     if error.errno in READ_ONLY:
         return MachineError(f"This can't be written{where}. Check the volume and its permissions.")
-    return MachineError(f"{error.strerror or error}{where}. Check the disk, then run ./bootstrap.sh again.")
+    return MachineError(f"{error.strerror or error}{where}. Check the disk, then run musabi bootstrap again.")

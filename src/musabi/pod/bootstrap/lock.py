@@ -91,7 +91,7 @@ class VolumeLock:
         if self._lost:
             raise MachineError(
                 "Another container took this volume's bootstrap over while this one stood still. "
-                "Run ./bootstrap.sh again to see that all is there."
+                "Run musabi bootstrap again to see that all is there."
             )
 
     def _take_kernel_lock(self) -> None:

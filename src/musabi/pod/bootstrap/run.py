@@ -34,6 +34,7 @@ import json as json_module
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def bootstrap(
             volume.end_run("failed" if result.failed else "done")
     except (KeyboardInterrupt, Cancelled):
         show.close()
-        _end("Interrupted. What is done stays done; run ./bootstrap.sh again to go on.", json)
+        _end("Interrupted. What is done stays done; run musabi bootstrap again to go on.", json)
         return ExitCode.INTERRUPTED
     except MusabiError:
         show.close()
@@ -113,8 +114,9 @@ def _make_writable(options: BootstrapOptions) -> None:
     for folder, variable in ((options.space.state, "WORKSPACE"), (options.state_dir, "MUSABI_STATE_DIR")):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / ".writable", "")
-            (folder / ".writable").unlink()
+            proof = folder / f".writable-{uuid.uuid4().hex}"  # another bootstrap may prove the same now
+            write_text(proof, "")
+            proof.unlink()
         except OSError as error:
             raise MachineError(
                 f"{folder} can't be written ({error.strerror}). "

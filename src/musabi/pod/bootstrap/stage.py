@@ -62,7 +62,7 @@ class Work:
             )
         except FileNotFoundError:
             raise MachineError(
-                f"{argv[0]} is not installed here. Install it and run ./bootstrap.sh again."
+                f"{argv[0]} is not installed here. Install it and run musabi bootstrap again."
             ) from None
 
     def pause(self, seconds: float) -> None:

@@ -18,6 +18,7 @@ from musabi.pod.doctor import driver_probe
 from musabi.pod.doctor.finding import Finding, finding, ok
 from musabi.pod.doctor.scene import Scene
 from musabi.pod.doctor.torch_files import torch_cuda
+from musabi.pod.stopping.run_here import running_run
 
 QUERY = (
     "nvidia-smi",
@@ -72,12 +73,21 @@ class Driver:
 
 
 def look(scene: Scene, *, free: bool = True, limit_s: float = 20) -> list[Finding]:
-    """Look at the GPU; `free` asks for free memory by a context on it, which takes a moment."""
-    driver = read_driver(scene, free, limit_s)
+    """Look at the GPU; `free` asks for free memory by a context on it, which takes a moment.
+
+    While a run trains here no context is made, since each takes memory that the run may need: nvidia-smi is asked.
+    """
+    training = trains_here(scene)
+    driver = read_driver(scene, free and not training, limit_s)
     if scene.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") and driver.library:
         return [finding("gpu.hidden", None if scene.wants_gpu else "note")]
-    found = judge(driver, wanted_cuda(scene), training=scene.training, seconds=limit_s, free=free)
+    found = judge(driver, wanted_cuda(scene), training=training, seconds=limit_s, free=free)
     return found if scene.wants_gpu else [_less(each) for each in found]
+
+
+def trains_here(scene: Scene) -> bool:
+    """Tell whether a run is at work in this container; those of other pods on the same volume don't count."""
+    return running_run(scene.settings.space) is not None
 
 
 def read_driver(scene: Scene, free: bool, limit_s: float) -> Driver:

@@ -14,6 +14,7 @@ from musabi.pod.bootstrap.stages.environment import fits_pin
 from musabi.pod.bootstrap.wheels import choose_wheel
 from musabi.pod.doctor import kernel_probe
 from musabi.pod.doctor.finding import Finding, finding, ok
+from musabi.pod.doctor.gpu import trains_here
 from musabi.pod.doctor.scene import Scene
 from musabi.pod.doctor.texts import State
 
@@ -71,7 +72,9 @@ class GpuUse:
 
 
 def look(scene: Scene, limit_s: float = LIMIT_SECONDS) -> list[Finding]:
-    """Run the kernels and judge what came of them."""
+    """Run the kernels and judge what came of them; not beside a training, which they could take memory from."""
+    if trains_here(scene):
+        return [finding("kernels.training")]
     python, found = choose_python(scene)
     if python is None:
         return found

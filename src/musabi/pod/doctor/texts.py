@@ -21,7 +21,7 @@ class Text:
 
 # How the trainer's environment is made anew, by engine.
 RENEW = {
-    "musubi": "Delete {venv} and run ./bootstrap.sh",
+    "musubi": "Delete {venv} and run musabi bootstrap",
     "diffusers": "Delete .venv in musabi's checkout and run scripts/setup.sh diffusers there",
 }
 
@@ -129,7 +129,7 @@ KERNELS: dict[str, Text] = {
         "blocks",
         "musubi-tuner can't start",
         "its Python environment is not there or not whole",
-        "Run ./bootstrap.sh to make it.",
+        "Run musabi bootstrap to make it.",
     ),
     "kernels.no_torch": Text(
         "blocks",
@@ -147,7 +147,13 @@ KERNELS: dict[str, Text] = {
         "unknown",
         "Whether the trainer's own torch works is not known",
         "its environment is not there, so the kernels ran with torch {torch} of {place}",
-        "Run ./bootstrap.sh, then look again.",
+        "Run musabi bootstrap, then look again.",
+    ),
+    "kernels.training": Text(
+        "unknown",
+        "Whether the kernels work is not known",
+        "a training is using the GPU, so they did not run beside it",
+        "Look again when the run has ended.",
     ),
     "kernels.late": Text(
         "unknown",
@@ -171,13 +177,13 @@ KERNELS: dict[str, Text] = {
         "blocks",
         "Training can't start",
         "torchvision does not import ({error})",
-        "Set MUSUBI_TORCHVISION_VERSION to the one that belongs to torch, then run ./bootstrap.sh.",
+        "Set MUSUBI_TORCHVISION_VERSION to the one that belongs to torch, then run musabi bootstrap.",
     ),
     "kernels.cpu_torch": Text(
         "blocks",
         "The GPU stays unused",
         "torch {torch} was built for the CPU",
-        "Set MUSUBI_CUDA_EXTRA=cu128 and run ./bootstrap.sh.",
+        "Set MUSUBI_CUDA_EXTRA=cu128 and run musabi bootstrap.",
     ),
     "kernels.no_cuda": Text(
         "blocks",
@@ -189,13 +195,13 @@ KERNELS: dict[str, Text] = {
         "blocks",
         "Training can't use {name}",
         "torch {torch} has no code for its compute capability {capability} (it has {arches})",
-        "Set MUSUBI_CUDA_EXTRA=cu128 or newer and run ./bootstrap.sh, or take another GPU.",
+        "Set MUSUBI_CUDA_EXTRA=cu128 or newer and run musabi bootstrap, or take another GPU.",
     ),
     "kernels.no_image": Text(
         "blocks",
         "Training can't use this GPU",
         "{step} has no code for it (no kernel image is available)",
-        "Set MUSUBI_CUDA_EXTRA=cu128 or newer and run ./bootstrap.sh, or take another GPU.",
+        "Set MUSUBI_CUDA_EXTRA=cu128 or newer and run musabi bootstrap, or take another GPU.",
     ),
     "kernels.driver_old": Text(
         "blocks",
@@ -237,7 +243,7 @@ KERNELS: dict[str, Text] = {
         "blocks",
         "Training would fail",
         "{step} failed ({error})",
-        "Run ./bootstrap.sh, then look again; if it stays, deploy another pod.",
+        "Run musabi bootstrap, then look again; if it stays, deploy another pod.",
     ),
     "kernels.flash": Text(
         "note",
@@ -249,7 +255,7 @@ KERNELS: dict[str, Text] = {
         "blocks",
         "Training fails at its first step",
         "it would use flash-attn {flash}, which does not work here ({error})",
-        "Run ./bootstrap.sh, which tries it anew, or pass -- --sdpa to the training.",
+        "Run musabi bootstrap, which tries it anew, or pass -- --sdpa to the training.",
     ),
     "kernels.torch_pin": Text(
         "note",
@@ -299,7 +305,7 @@ DISK: dict[str, Text] = {
         "note",
         "Nothing is set up yet",
         "the workspace {workspace} is not there",
-        "Run ./bootstrap.sh, or set WORKSPACE to where it is.",
+        "Run musabi bootstrap, or set WORKSPACE to where it is.",
     ),
     "disk.read_only": Text(
         "blocks",
@@ -446,19 +452,19 @@ OUTPUT: dict[str, Text] = {
         "note",
         "ComfyUI loads nothing of {file}",
         "it has musubi-tuner's own keys",
-        "Convert it anew with ./convert_lora.sh.",
+        "Convert it anew with musabi convert.",
     ),
     "output.odd": Text(
         "note",
         "ComfyUI leaves parts of {file} out",
         "{count} of its {total} keys have another form, such as {key}",
-        "Convert it anew with ./convert_lora.sh.",
+        "Convert it anew with musabi convert.",
     ),
     "output.broken": Text(
         "note",
         "ComfyUI can't read {file}",
         "it is cut off or is no LoRA",
-        "Delete it and convert it anew with ./convert_lora.sh.",
+        "Delete it and convert it anew with musabi convert.",
     ),
 }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musabi.pod.bootstrap.state import bootstrap_status
+from musabi.pod.stopping.aside import Aside
 from musabi.pod.stopping.gpu import GpuLook
 from musabi.pod.stopping.run_here import running_run
 from musabi.pod.stopping.store import pod_places
@@ -45,6 +46,7 @@ class Activity:
         self._terminals = terminals
         self._net_dev = net_dev
         self._moved: tuple[float, int] | None = None
+        self._aside = Aside()
         self.troubles: set[str] = set()
 
     def look(self) -> Use | None:
@@ -74,11 +76,11 @@ class Activity:
         return max(found, key=lambda use: use.last, default=None)
 
     def _run(self, now: float) -> Use | None:
-        run = running_run(self._settings.space)
+        run = self._aside.do("the runs", lambda: running_run(self._settings.space))
         return Use(now, f"{run} is running") if run else None
 
     def _bootstrap(self, now: float) -> Use | None:
-        status = bootstrap_status(self._settings.space)
+        status = self._aside.do("the bootstrap", lambda: bootstrap_status(self._settings.space))
         going_on = status is not None and status.get("state") == "running"
         return Use(now, "the bootstrap is running") if going_on else None
 
@@ -111,7 +113,8 @@ class Activity:
 
     def _changed(self, _now: float) -> Use | None:
         root = self._settings.space.root
-        changed = files_changed((root / "dataset", root / "notebooks"))
+        folders = (root / "dataset", root / "notebooks")
+        changed = self._aside.do("the dataset", lambda: files_changed(folders))
         return None if changed is None else Use(changed, "files were changed")
 
 

@@ -1,14 +1,26 @@
 """ON_FINISH and ON_ERROR: what happens to the pod when a run has ended."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from musabi.children import scrub, secrets
-from musabi.pod.stopping.carry_out import Hands, carry_out
-from musabi.pod.stopping.deadline import Announcement, CallOff, Carry, Cause, Rules, decide
+from musabi.pod.stopping.aside import Aside
+from musabi.pod.stopping.carry_out import Hands, carry_out, why_unwanted
+from musabi.pod.stopping.deadline import (
+    ASKED_TO_KEEP,
+    Announcement,
+    CallOff,
+    Carry,
+    Cause,
+    Rules,
+    decide,
+    keeps_after_run,
+)
 from musabi.pod.stopping.provider import NO_WAY, NOT_A_POD, this_pod
 from musabi.pod.stopping.run_here import running_run
 from musabi.pod.stopping.store import Store, is_mine, pod_places
@@ -31,10 +43,12 @@ def finish(
     outcome: Literal["done", "failed"],
     say: Callable[[str], None],
     *,
+    since: float | None = None,
     hands: Hands | None = None,
 ) -> None:
     """Do with the pod what ON_FINISH or ON_ERROR asks for, after a countdown that `musabi pod keep` ends.
 
+    `since` is when the run began (Unix seconds): who asked to keep the pod from then on meant its end.
     Called in a run's own process, after its results were published. SIGTERM ends that process from here on:
     the run has nothing left to save. Never raises: a pod that can't be stopped is said, not a failed run.
     """
@@ -55,15 +69,26 @@ def finish(
             say(f"WARNING: {SETTINGS[cause]}={action} can't be done. {NO_WAY}")
             return
         announcement = Announcement(action, cause, 0.0, 0.0, WHY[cause])
-        _count_down(hands, Rules.of(settings), announcement, settings.space)
+        _count_down(hands, Rules.of(settings), announcement, settings.space, since)
     except Exception as problem:
         reason = scrub(f"{type(problem).__name__}: {problem}", secrets(environ))
         say(f"WARNING: {SETTINGS[cause]}={action} was not done: {reason}.")
 
 
-def _count_down(hands: Hands, rules: Rules, wanted: Announcement, space: Workspace) -> None:
+def _count_down(
+    hands: Hands, rules: Rules, wanted: Announcement, space: Workspace, since: float | None
+) -> None:
     """Announce the stop, wait for it or for what calls it off, and carry it out."""
-    store, began = hands.store, hands.now()
+    store, began, aside = hands.store, hands.now(), Aside()
+    since = began if since is None else min(since, began)
+
+    def other_run() -> str | None:
+        """This run's own record may still say that it runs, where a full disk kept its end out of it."""
+        try:
+            return aside.do("the runs", lambda: running_run(space, besides=os.getpid()))
+        except TimeoutError:
+            return None
+
     announced: Announcement | None = None
     earlier = began
     while True:
@@ -71,24 +96,29 @@ def _count_down(hands: Hands, rules: Rules, wanted: Announcement, space: Workspa
         standing, keep = store.standing(), store.keep()
         mine = standing.announcement if standing.announcement and is_mine(standing.announcement) else None
         if announced is None:
-            if keep.asked >= began:
+            if keeps_after_run(keep, since, now):
+                hands.tell(f"The pod is not {DONE_WORDS[wanted.action]}: {ASKED_TO_KEEP}.")
                 return
             announced = _announce(hands, rules, wanted, now)
         elif mine is None:
             return  # called off, or taken over
         else:
-            decision = decide(rules, standing, keep, now, running_run(space))
+            decision = decide(rules, standing, keep, now, other_run())
             if isinstance(decision, CallOff):
                 store.call_off(mine)
                 hands.tell(f"The pod is not {DONE_WORDS[mine.action]}: {decision.reason}.")
                 return
             if isinstance(decision, Carry):
-                carry_out(hands, mine)
+                carry_out(hands, mine, unwanted=partial(_unwanted, hands, mine, other_run))
                 return
             if reminder_due(mine, earlier, now):
                 hands.tell(announcement_words(mine, now))
         earlier = now
         hands.sleep(TICK_SECONDS)
+
+
+def _unwanted(hands: Hands, due: Announcement, other_run: Callable[[], str | None]) -> str | None:
+    return why_unwanted(hands, due, other_run())
 
 
 def _announce(hands: Hands, rules: Rules, wanted: Announcement, now: float) -> Announcement | None:

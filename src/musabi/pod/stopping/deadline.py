@@ -7,8 +7,11 @@ from musabi.settings import Settings
 
 Cause = Literal["max_hours", "idle", "on_finish", "on_error"]
 Action = Literal["stop", "delete"]
-ATTEMPTS = 5
+# Five within minutes, then one every 15 minutes for about six hours (carry_out.wait_after).
+ATTEMPTS = 29
 KEEP_HOURS = 1.0
+AFTER_RUN: tuple[Cause, ...] = ("on_finish", "on_error")
+ASKED_TO_KEEP = "somebody asked to keep the pod"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def decide(rules: Rules, standing: Standing, keep: Keep, now: float, running: st
     """Return what is to be done at `now`; `running` is the id of a run that goes on."""
     announced = standing.announcement
     if announced is not None:
-        reason = reason_to_call_off(announced, standing, keep, running)
+        reason = reason_to_call_off(announced, standing, keep, now, running)
         if reason is not None:
             return CallOff(reason)
         return Carry(announced) if now >= announced.at else Nothing()
@@ -144,16 +147,25 @@ def idle_since(standing: Standing, keep: Keep) -> float:
 
 
 def reason_to_call_off(
-    announced: Announcement, standing: Standing, keep: Keep, running: str | None
+    announced: Announcement, standing: Standing, keep: Keep, now: float, running: str | None
 ) -> str | None:
     """Return why an announced stop is no longer wanted, or None."""
-    if keep.asked >= announced.announced:
-        return "somebody asked to keep the pod"
+    after_run = announced.cause in AFTER_RUN
+    if keep.asked >= announced.announced or (after_run and keeps_after_run(keep, announced.announced, now)):
+        return ASKED_TO_KEEP
     if announced.cause == "idle" and idle_since(standing, keep) > announced.announced:
         return f"the pod is used again: {standing.doing}" if standing.doing else "the pod is used again"
-    if announced.cause in ("on_finish", "on_error") and running is not None:
+    if after_run and running is not None:
         return f"another run was started, {running}"
     return None
+
+
+def keeps_after_run(keep: Keep, since: float, now: float) -> bool:
+    """Tell whether a person wants to keep the pod after a run that began at `since`.
+
+    Who asks for it while the run goes on means its end; who gave hours means each end within them.
+    """
+    return keep.asked >= since or keep.until > now
 
 
 def wished(rules: Rules, started: float, keep: Keep, now: float, hours: float | None) -> Keep:

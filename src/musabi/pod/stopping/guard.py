@@ -10,9 +10,12 @@ from musabi.children import scrub, secrets
 from musabi.errors import RequestError
 from musabi.job.record import RunFolder
 from musabi.pod.stopping.activity import Activity, Use
-from musabi.pod.stopping.carry_out import Hands, carry_out
+from musabi.pod.stopping.aside import Aside
+from musabi.pod.stopping.carry_out import Hands, carry_out, why_unwanted
 from musabi.pod.stopping.deadline import (
+    AFTER_RUN,
     Announce,
+    Announcement,
     CallOff,
     Carry,
     Keep,
@@ -43,6 +46,7 @@ class Guard:
     settings: Settings
     look: Callable[[], Use | None]
     before_stop: Callable[[RunFolder | None], None] = lambda _run: None
+    aside: Aside = field(default_factory=Aside)
     _next_look: float = 0.0
     _earlier: float = field(default=float("inf"))
 
@@ -61,7 +65,7 @@ class Guard:
 
     def _act(self, standing: Standing, now: float) -> None:
         store, announced = self.hands.store, standing.announcement
-        running = running_run(self.settings.space) if announced is not None else None
+        running = self._running(announced) if announced is not None else None
         decision = decide(self.rules, standing, store.keep(), now, running)
         if isinstance(decision, Announce) and store.announce(decision.announcement):
             self.hands.tell(announcement_words(decision.announcement, now))
@@ -69,9 +73,23 @@ class Guard:
             store.call_off(announced)
             self.hands.tell(f"The pod is not {DONE_WORDS[announced.action]}: {decision.reason}.")
         elif isinstance(decision, Carry):
-            carry_out(self.hands, decision.announcement, self._prepare)
+            due = decision.announcement
+            carry_out(self.hands, due, self._prepare, lambda: self._unwanted(due))
         elif announced is not None and reminder_due(announced, self._earlier, now):
             self.hands.tell(announcement_words(announced, now))
+
+    def _running(self, announced: Announcement) -> str | None:
+        """Return the run that goes on, where it matters. A volume that hangs does not keep the pod."""
+        if announced.cause not in AFTER_RUN:
+            return None
+        try:
+            return self.aside.do("the runs", lambda: running_run(self.settings.space))
+        except TimeoutError:
+            return None
+
+    def _unwanted(self, due: Announcement) -> str | None:
+        self._standing(self.hands.now())
+        return why_unwanted(self.hands, due, self._running(due))
 
     def _standing(self, now: float) -> Standing:
         """Return what is known, after a look at the pod where one is due."""
@@ -89,10 +107,14 @@ class Guard:
         return store.change(lambda old: replace(old, active=max(old.active, use.last), doing=use.doing))
 
     def _prepare(self) -> None:
-        """End the run that goes on, and let results be published, for a bounded time."""
-        folder = running_folder(self.settings.space)
+        """End the run that goes on, and let results be published, for a bounded time.
+
+        Raises:
+            TimeoutError: the volume does not answer, so there is nothing that could be ended or published.
+        """
+        folder = self.aside.do("the runs", lambda: running_folder(self.settings.space))
         if folder is not None:
-            end_run(folder, self.hands.say, self.hands.sleep)
+            end_run(folder, self.hands.say, self.hands.sleep, aside=self.aside)
         publishing = threading.Thread(target=self._publish, args=(folder,), daemon=True)
         publishing.start()
         publishing.join(PUBLISH_SECONDS)
@@ -115,7 +137,7 @@ def guard(
 ) -> None:
     """Watch over the pod until SIGTERM or SIGINT.
 
-    `before_stop` is called once before a stop, with the run that was ended for it or None.
+    `before_stop` is called before each attempt to stop, with the run that was ended for it or None.
 
     Raises:
         RequestError: this is no pod of Runpod's, or another guard watches over it.

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from musabi.pod.stopping.deadline import Keep, Rules, deadline, wished
+from musabi.pod.stopping.deadline import AFTER_RUN, Keep, Rules, deadline, wished
 from musabi.pod.stopping.store import Store, is_orphan, pod_places
 from musabi.pod.stopping.words import DONE_WORDS, SETTINGS, duration
 from musabi.settings import Settings
@@ -14,6 +14,7 @@ def keep(
 ) -> dict[str, Any]:
     """Write the wish down; who counts down reads it and calls the stop off. Return what it changed.
 
+    `until` is the end of the hours asked for, `on_finish` and `on_error` what those ask for at a run's end.
     `called_off` is the announced stop as it was, `deadline` the end of MAX_HOURS by now, `idle_from` when the
     clock of IDLE_MINUTES starts; times in Unix seconds, absent things None.
     """
@@ -33,6 +34,9 @@ def keep(
         if announced is None
         else {"action": announced.action, "cause": announced.cause, "at": announced.at},
         "now": now,
+        "until": new.until,
+        "on_finish": settings.on_finish,
+        "on_error": settings.on_error,
         "deadline": deadline(rules, standing.started, new),
         "idle_from": None if rules.idle_s is None else max(new.asked, new.until),
         "idle_s": rules.idle_s,
@@ -50,4 +54,12 @@ def keep_words(kept: dict[str, Any]) -> list[str]:
     if kept["idle_from"] is not None:
         left = kept["idle_from"] + kept["idle_s"] - kept["now"]
         lines.append(f"IDLE_MINUTES: unused, it is stopped in {duration(left)} at the soonest.")
-    return lines or ["No stop is announced, and neither MAX_HOURS nor IDLE_MINUTES is set."]
+    hours = kept["until"] - kept["now"]
+    ends = "the run that goes on now" + (f" or any that ends within {duration(hours)}" if hours >= 1 else "")
+    for name in AFTER_RUN:
+        if kept[name] != "none":
+            lines.append(f"{SETTINGS[name]}: the pod is not {DONE_WORDS[kept[name]]} at the end of {ends}.")
+    return lines or [
+        "No stop is announced, and none of MAX_HOURS, IDLE_MINUTES, ON_FINISH and ON_ERROR is set here. "
+        f"The pod stays at the end of {ends}."
+    ]

@@ -1,31 +1,48 @@
-"""The run that goes on in this workspace, and ending it so that it saves."""
+"""The run that goes on in this container, and ending it so that it saves.
+
+A network volume may be shared: the runs of other pods lie beside ours, and are none of our business.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from musabi.errors import MusabiError
+from musabi.identity import identity
 from musabi.job.launch import ask_to_stop
-from musabi.job.record import RunFolder, RunState, newest_run
+from musabi.job.record import RunFolder, RunRecord, RunState, process_start
+from musabi.pod.stopping.aside import Aside
+from musabi.whole import read_json
 from musabi.workspace import Workspace
 
 # As long as `musabi stop` waits: a state of the full model takes a while to write.
 END_SECONDS = 330.0
+GOING_ON = (RunState.PLANNED, RunState.RUNNING)
 
 
-def running_folder(space: Workspace) -> RunFolder | None:
-    """Return the run that goes on, or None. A record that can't be read is of no run that goes on."""
-    try:
-        newest = newest_run(space.runs)
-        goes_on = newest is not None and newest.load().state in (RunState.PLANNED, RunState.RUNNING)
-    except (OSError, ValueError, MusabiError):
-        return None
-    return newest if goes_on else None
+def running_folder(space: Workspace, *, besides: int | None = None) -> RunFolder | None:
+    """Return the run that goes on in this container, or None; the run of process `besides` does not count.
+
+    A record that can't be read is of no run that goes on.
+    """
+    for folder, record in _records_here(space):
+        if record.state not in GOING_ON or (besides is not None and record.pid == besides):
+            continue
+        if _lives(record) or (record.container == identity() and folder.runner_is_alive(record)):
+            return folder
+    return None
 
 
-def running_run(space: Workspace) -> str | None:
-    """Return the id of the run that goes on, or None."""
-    folder = running_folder(space)
+def running_run(space: Workspace, *, besides: int | None = None) -> str | None:
+    """Return the id of the run that goes on in this container, or None."""
+    folder = running_folder(space, besides=besides)
     return None if folder is None else folder.path.name
+
+
+def ending_folder(space: Workspace) -> RunFolder | None:
+    """Return the run of this container that has ended but whose process still works: it publishes or counts down."""
+    for folder, record in _records_here(space):
+        if record.state not in GOING_ON and _lives(record):
+            return folder
+    return None
 
 
 def end_run(
@@ -33,14 +50,53 @@ def end_run(
     say: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
     limit_s: float = END_SECONDS,
+    aside: Aside | None = None,
 ) -> None:
-    """Ask a run to stop and wait until it has, at most `limit_s` seconds; say what was saved and lost."""
+    """Ask a run to stop and wait until it has, at most `limit_s` seconds; say what was saved and lost.
+
+    Raises:
+        TimeoutError: the volume with its record does not answer.
+    """
+    aside = Aside() if aside is None else aside
     say(f"{folder.path.name} is asked to stop first, so that it saves what it can.")
-    ask_to_stop(folder)
+    aside.do("asking the run to stop", lambda: ask_to_stop(folder))
     end = time.monotonic() + limit_s
-    while (record := folder.load()).state in (RunState.PLANNED, RunState.RUNNING):
+    while (record := aside.do("the run's record", folder.load)).state in GOING_ON:
         if time.monotonic() > end:
             say(f"WARNING: {record.id} did not end within {limit_s:.0f} s. The pod ends all the same.")
             return
         sleep(0.5)
     say(record.message or f"{record.id}: {record.state.value}.")
+
+
+def _records_here(space: Workspace) -> Iterator[tuple[RunFolder, RunRecord]]:
+    """Yield this container's runs with their records, newest first; those that name no container, too."""
+    found = []
+    for path in space.runs.glob("*/record.json"):
+        try:
+            values = read_json(path)
+            if isinstance(values, dict) and _is_here(str(values.get("container", ""))):
+                found.append((RunFolder(path.parent), RunRecord.model_validate(values)))
+        except (OSError, ValueError):
+            continue
+    yield from sorted(found, key=lambda pair: pair[1].created, reverse=True)
+
+
+def _is_here(container: str) -> bool:
+    """Tell whether a record's process ids mean something here: the same boot and process-id namespace.
+
+    The pod's id, the first word, may be missing where a run was started from a shell without RUNPOD_POD_ID.
+    """
+    if container in ("", identity()):
+        return True
+    place = container.split()[1:]
+    return "?" not in place and place == identity().split()[1:]
+
+
+def _lives(record: RunRecord) -> bool:
+    """Tell whether the very process of a record runs here."""
+    return (
+        record.pid is not None
+        and record.pid_started is not None
+        and process_start(record.pid) == record.pid_started
+    )

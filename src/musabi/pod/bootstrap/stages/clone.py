@@ -28,6 +28,7 @@ GIT = ("git", "-c", "safe.directory=*", "-c", "advice.detachedHead=false")
 PATIENCE = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60")
 # What our own work leaves in a checkout must not count as somebody's change.
 EXCLUDED = "/.venv\n__pycache__/\n*.egg-info/\n"
+OWN_IGNORED = re.compile(r"(^|/)(\.venv|__pycache__|[^/]*\.egg-info)/?$")
 # In a checkout of ours: the commit that we checked out. The state file knows it only a moment later.
 OWN_COMMIT = Path(".git") / "musabi-commit"
 
@@ -138,12 +139,12 @@ def _clone(work: Work) -> Facts:
 def _refuse_strange_folder(checkout: Path) -> None:
     if checkout.is_symlink() or (checkout.exists() and not checkout.is_dir()):
         raise MachineError(
-            f"{checkout} is in the way: it is no folder. Move it away and run ./bootstrap.sh again."
+            f"{checkout} is in the way: it is no folder. Move it away and run musabi bootstrap again."
         )
     if checkout.is_dir() and any(checkout.iterdir()) and not (checkout / ".git").exists():
         raise MachineError(
             f"{checkout} is not a git checkout, so it was left alone. "
-            "Move it away and run ./bootstrap.sh again."
+            "Move it away and run musabi bootstrap again."
         )
 
 
@@ -171,11 +172,13 @@ def _fetch(work: Work, part: Path) -> None:
             return
         shutil.rmtree(part, ignore_errors=True)
         if is_disk_full(outcome):
-            raise MachineError(f"The disk of {part.parent} is full. Make room and run ./bootstrap.sh again.")
+            raise MachineError(
+                f"The disk of {part.parent} is full. Make room and run musabi bootstrap again."
+            )
         if not is_network(outcome) or attempt == work.options.attempts:
             raise MachineError(
                 f"musubi-tuner could not be cloned from {scrub(url)}: {last_line(outcome)}. "
-                "Check MUSUBI_REPO_URL and the network, then run ./bootstrap.sh again."
+                "Check MUSUBI_REPO_URL and the network, then run musabi bootstrap again."
             )
         work.say(f"cloning again ({last_line(outcome)})")
         work.pause(work.options.access.delay(attempt))
@@ -205,7 +208,7 @@ def _check_out(work: Work, part: Path) -> str:
         work.pause(work.options.access.delay(attempt))
     raise MachineError(
         f"musubi-tuner {ref} could not be checked out: {last_line(outcome)}. "
-        "Check disk and network, then run ./bootstrap.sh again."
+        "Check disk and network, then run musabi bootstrap again."
     )
 
 
@@ -235,7 +238,24 @@ def _has_own_work(context: Context, checkout: Path, known: Facts | None) -> bool
         ours = (checkout / OWN_COMMIT).read_text("utf-8")
     except OSError:
         ours = known["commit"] if known is not None else None
-    return status is None or bool(status.strip()) or head != ours
+    return status is None or bool(status.strip()) or head != ours or _has_hidden_work(context, checkout)
+
+
+def _has_hidden_work(context: Context, checkout: Path) -> bool:
+    """Tell whether a checkout holds commits of its own, a stash, or ignored files that are not ours."""
+    git = [*GIT, "-C", str(checkout)]
+
+    def said(*words: str) -> str:
+        return ask([*git, *words], context.options.child_environment, limit_s=120) or ""
+
+    ignored = (
+        line[3:] for line in said("status", "--porcelain", "--ignored").splitlines() if line[:2] == "!!"
+    )
+    return bool(
+        said("log", "--branches", "--not", "--remotes", "--tags", "--format=%h", "-1").strip()
+        or said("rev-parse", "--quiet", "--verify", "refs/stash").strip()
+        or any(not OWN_IGNORED.search(path) for path in ignored)
+    )
 
 
 def _head(context: Context, checkout: Path) -> str | None:

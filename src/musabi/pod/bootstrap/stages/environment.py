@@ -38,7 +38,7 @@ def find_uv(environment: dict[str, str]) -> str:
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.exists() else shutil.which("uv", path=environment.get("PATH"))
     if found is None:
-        raise MachineError("uv is not installed. Run scripts/setup.sh pod, then ./bootstrap.sh again.")
+        raise MachineError("uv is not installed. Run scripts/setup.sh pod, then musabi bootstrap again.")
     return found
 
 
@@ -116,7 +116,7 @@ def _make(work: Work) -> Facts:
     if versions is None:
         raise MachineError(
             f"The trainer's environment was made, but its Python does not start ({options.python}). "
-            f"Delete {options.venv} and run ./bootstrap.sh again."
+            f"Delete {options.venv} and run musabi bootstrap again."
         )
     _compile(work)
     return {"versions": list(versions), "how": how, "interpreter": interpreter, "built": uuid.uuid4().hex}
@@ -143,7 +143,7 @@ def _interpreter(work: Work, uv: str) -> str:
         raise MachineError(
             f"Python {wanted} is not on this machine and could not be fetched ({last_line(outcome)}). "
             f"Install python{wanted}, or set MUSUBI_PYTHON to a version that is here, then run "
-            "./bootstrap.sh again."
+            "musabi bootstrap again."
         )
     return found
 
@@ -197,7 +197,7 @@ def _pip(work: Work, uv: str, interpreter: str) -> str:
         if not outcome.done:
             raise MachineError(
                 f"The environment {options.venv} could not be made: {last_line(outcome)}. "
-                "Check the disk, then run ./bootstrap.sh again."
+                "Check the disk, then run musabi bootstrap again."
             )
     held = pins(options.musubi_torch_version, options.musubi_torchvision_version)
     file = options.project / "pins.txt"
@@ -215,7 +215,7 @@ def _pip(work: Work, uv: str, interpreter: str) -> str:
         _refuse_full_disk(work, outcome)
         raise MachineError(
             f"The trainer's environment could not be installed: {last_line(outcome)}. "
-            "Check the network and MUSUBI_TORCH_VERSION, then run ./bootstrap.sh again."
+            "Check the network and MUSUBI_TORCH_VERSION, then run musabi bootstrap again."
         )
     return "uv pip install"
 
@@ -247,7 +247,7 @@ def _refuse_full_disk(work: Work, outcome: Outcome) -> None:
         raise MachineError(
             f"The disk of {work.options.state_dir} ran full while the trainer's environment was installed "
             "(it needs about 12 GB). Make room, or set MUSABI_STATE_DIR to a larger disk, then run "
-            "./bootstrap.sh again."
+            "musabi bootstrap again."
         )
 
 

@@ -50,7 +50,7 @@ def _verify(work: Work) -> Facts:
     versions = installed_versions(work.context)
     if versions is None:
         raise MachineError(
-            f"{options.python} does not start. Delete {options.venv} and run ./bootstrap.sh again."
+            f"{options.python} does not start. Delete {options.venv} and run musabi bootstrap again."
         )
     for package, found, pinned in (
         ("torch", versions[1], options.musubi_torch_version),
@@ -59,13 +59,13 @@ def _verify(work: Work) -> Facts:
         if not fits_pin(found, pinned):
             raise MachineError(
                 f"The trainer's environment has {package} {found} where {pinned} was asked for. "
-                f"Delete {options.venv} and run ./bootstrap.sh again."
+                f"Delete {options.venv} and run musabi bootstrap again."
             )
     for package, error in work.context.facts["packages"]["broken"].items():
         if package in ("torch", "torchvision"):
             raise MachineError(
                 f"{package} is installed but does not import: {error}. Check that MUSUBI_TORCH_VERSION, "
-                "MUSUBI_TORCHVISION_VERSION and MUSUBI_CUDA_EXTRA belong together, then run ./bootstrap.sh "
+                "MUSUBI_TORCHVISION_VERSION and MUSUBI_CUDA_EXTRA belong together, then run musabi bootstrap "
                 "again."
             )
     missing = [script for script in trainer_scripts(options.space.checkout) if not script.is_file()]
