@@ -1,5 +1,7 @@
 """What follows a run that nobody looks on at: its results are published, then the pod is stopped."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,16 +74,23 @@ def test_what_could_not_be_published_is_not_deleted_with_the_pod(
 def test_a_full_disk_does_not_keep_a_failed_run_from_stopping_the_pod(
     space: Space, runpod: LoopbackRunpod, tmp_path: Path
 ) -> None:
-    """The record and the events can't be written; what follows the run happens all the same."""
-    from musabi.commands.ending import at_the_end
-    from musabi.job.record import RunFolder, RunState
-    from musabi.settings import load
-
-    nowhere = RunFolder(tmp_path / "file" / "run")
     (tmp_path / "file").write_text("in the way, as a full disk is")
+    code = """
+import os, sys
+from pathlib import Path
+from musabi.commands.ending import at_the_end
+from musabi.job.record import RunFolder, RunState
+from musabi.settings import load
+at_the_end(load(os.environ), None)(RunFolder(Path(sys.argv[1])), RunState.FAILED)
+"""
     pod = on_a_pod(runpod, tmp_path, ON_ERROR="stop", WORKSPACE=str(space.root))
-    at_the_end(load(pod), None)(nowhere, RunState.FAILED)
-    assert runpod.stops == [("POST", f"/pods/{POD}/stop")]
+    nowhere = str(tmp_path / "file" / "run")
+    runner = subprocess.Popen([sys.executable, "-c", code, nowhere], env=space.environment | pod)
+    try:
+        assert wait_for_stop(runpod) == [("POST", f"/pods/{POD}/stop")]
+    finally:
+        runner.kill()
+        runner.wait()
 
 
 def test_a_destination_that_cannot_be_right_is_found_before_the_run(space: Space, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from musabi.dataset import convert_image
+from musabi.dataset import convert_image, placing
 from musabi.dataset.archive import Limits
 from musabi.dataset.incoming import Brought, in_words
 from musabi.dataset.safe_names import safe_stem
@@ -101,7 +101,8 @@ def test_two_folders_with_the_same_names_keep_each_image_with_its_caption(
     assert names(images) == ["1.png", "1.txt", "2.png", "b_1.png", "b_1.txt"]
     assert (images / "1.png").read_bytes() == PNG and (images / "1.txt").read_text() == "blue"
     assert (images / "b_1.png").read_bytes() == RED and (images / "b_1.txt").read_text() == "red"
-    assert (brought.images, brought.captions, brought.renamed) == (3, 2, ())
+    assert (brought.images, brought.captions) == (3, 2)
+    assert brought.renamed == (("b/1.txt", "b_1.txt"), ("b/1.png", "b_1.png"))
     nothing_left()
 
 
@@ -171,6 +172,32 @@ def test_one_image_comes_in_by_itself(tmp_path: Path, images: Path) -> None:
     assert names(images) == ["me.png"]
 
 
+def test_files_of_a_folder_are_unpacked_only_where_they_are_named_as_archives(
+    tmp_path: Path, images: Path
+) -> None:
+    source = tmp_path / "mine"
+    (source / ".hidden").mkdir(parents=True)
+    for name in ("letter.docx", "weights.pt", "latents.npz", "._more.zip", ".hidden/more.zip"):
+        pack(source / name, {"inside.png": PNG})
+    pack(source / "more.zip", {"1.png": PNG})
+    brought = unpack(source, images)
+    assert names(images) == ["1.png"]
+    assert set(reasons(brought)) == {"letter.docx", "weights.pt", "latents.npz"}
+
+
+def test_captions_in_a_folder_of_their_own_find_their_image(tmp_path: Path, images: Path) -> None:
+    files = {"images/1.png": PNG, "captions/1.txt": b"one", "IMG_2.png": RED, "img_2.txt": b"two"}
+    brought = unpack(pack(tmp_path / "a.zip", files), images)
+    assert names(images) == ["1.png", "1.txt", "IMG_2.png", "IMG_2.txt"]
+    assert brought.renamed == (("img_2.txt", "IMG_2.txt"),)
+
+
+def test_a_caption_that_could_be_of_two_images_joins_neither(tmp_path: Path, images: Path) -> None:
+    files = {"a/1.png": PNG, "b/1.png": RED, "texts/1.txt": b"which?"}
+    unpack(pack(tmp_path / "a.zip", files), images)
+    assert names(images) == ["1.png", "b_1.png", "texts_1.txt"]
+
+
 # Images that the trainer can't read
 
 
@@ -214,6 +241,14 @@ def test_a_disk_without_hard_links_does_too(
     (images / "x.txt").write_text("edited")
     unpack(archive, images)
     assert len(names(images)) == 4 and (images / "x.txt").read_text() == "edited"
+
+
+def test_a_file_that_appears_meanwhile_stays_where_there_are_no_hard_links(tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(PNG)
+    (tmp_path / "1.png").write_bytes(RED)
+    with pytest.raises(FileExistsError):
+        placing._copy_into_place(tmp_path / "new", tmp_path / "1.png")
+    assert (tmp_path / "1.png").read_bytes() == RED and names(tmp_path) == ["1.png", "new"]
 
 
 @pytest.mark.parametrize(
@@ -438,6 +473,23 @@ def test_a_bomb_ends_while_it_is_written(tmp_path: Path, images: Path) -> None:
     refused(pack(tmp_path / "b.zip", {"z.txt": zeros}), images, "unpacks to more than", total=20_000_000)
 
 
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_with_a_name_of_megabytes_is_refused(form: int, tmp_path: Path, images: Path) -> None:
+    info = tarfile.TarInfo("n" * 2_000_000 + "/1.txt")
+    with tarfile.open(tmp_path / "a.tgz", "w:gz", format=form) as archive:
+        archive.addfile(info)
+    refused(tmp_path / "a.tgz", images, "too long")
+
+
+def test_what_a_tar_holds_beside_its_members_is_counted(tmp_path: Path, images: Path) -> None:
+    with tarfile.open(tmp_path / "a.tgz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for number in range(20):
+            info = tarfile.TarInfo(f"{number}.txt")
+            info.pax_headers = {"comment": "x" * 500_000}
+            archive.addfile(info)
+    refused(tmp_path / "a.tgz", images, "times its size", ratio_from=1_000_000)
+
+
 def test_a_header_that_lies_about_a_size_changes_nothing(tmp_path: Path, images: Path) -> None:
     archive = pack(tmp_path / "a.zip", {"z.txt": bytes(5_000_000)})
     raw = bytearray(archive.read_bytes())
@@ -551,3 +603,11 @@ def test_random_archives_neither_escape_nor_overwrite(block: int, tmp_path: Path
 def test_many_random_archives_neither_escape_nor_overwrite(tmp_path: Path) -> None:
     for seed in range(100, 1600):
         check_one(seed, tmp_path / str(seed))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_no_limit_would_stop_in_time_is_refused(tmp_path: Path, images: Path, method: int) -> None:
+    archive = tmp_path / "small.zip"
+    with zipfile.ZipFile(archive, "w", method) as file:
+        file.writestr("1.png", b"\0" * 1_000_000)
+    refused(archive, images, "packed in an unusual way")

@@ -177,3 +177,10 @@ def test_another_provider_is_not_sent_checksums_that_it_need_not_know(environ: d
     amazon = Bucket("photos", {**environ, "AWS_ENDPOINT_URL": ""})._client.meta
     assert amazon.config.request_checksum_calculation == "when_supported"
     assert amazon.endpoint_url.endswith("amazonaws.com")
+
+
+@pytest.mark.parametrize("wrong", [{"AWS_ENDPOINT_URL": "s3.example.com"}, {"AWS_REGION": "eu west"}])
+def test_a_setting_that_cannot_be_right_is_named(wrong: dict[str, str]) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": "a-secret"}
+    with pytest.raises(RequestError, match="AWS_ENDPOINT_URL or AWS_REGION"):
+        Bucket("bucket", keys | wrong)

@@ -14,7 +14,7 @@ from musabi.job.record import RunFolder, RunState
 from musabi.watch.publish import Published, contents, publish
 from small.finished_run import NAME, make_run
 
-SECRET = "averymarkedsecretvalue"
+SECRET = "hf_Averymarked_Secret_value"
 DEFAULT = {
     f"{NAME}.safetensors", f"comfyui/{NAME}.safetensors", "README.md", "training.json", "dataset.toml",
     "sample-grid.png", f"samples/{NAME}_e000002_00_20251009091500_42_000.png",

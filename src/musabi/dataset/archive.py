@@ -4,6 +4,7 @@ Names are only labels here: each file is written under a number of its own, so t
 can decide where a byte goes. Sizes are counted while writing, since a header may lie.
 """
 
+import bz2
 import errno
 import gzip
 import lzma
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from musabi.dataset.incoming import Notes, Raw, printable, wanted
 from musabi.dataset.safe_names import escapes, zip_name
@@ -25,6 +26,15 @@ CHUNK = 1024 * 1024
 ENCRYPTED = 0x1
 UNIX_LINK, UNIX_TYPE = 0o120000, 0o170000
 UNIX_PLAIN = (0o100000, 0o040000, 0)
+# These describe the member after them, and tarfile holds them in memory as a whole.
+TAR_EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+MOST_EXTENDED = 1024 * 1024
 _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -101,7 +111,8 @@ def _plain_words(archive: Path) -> Iterator[None]:
     except _BROKEN as error:
         raise _broken(archive, error) from None
     except OSError as error:
-        if error.errno != errno.EINVAL:  # an offset that leads before the start of the file
+        # An offset that leads before the start of the file, or broken bzip2 data (no number at all).
+        if error.errno not in (errno.EINVAL, None):
             raise
         raise _broken(archive, error) from None
 
@@ -157,14 +168,62 @@ def _from_zip(path: Path, folder: Path, limits: Limits, notes: Notes) -> Iterato
                 raise RequestError(
                     f"{path.name} is locked with a password. Pack it again without one, then fetch it."
                 )
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # bz2 and lzma unpack a whole piece at once, however large: no limit would be seen in time.
+                raise RequestError(
+                    f"{path.name} is packed in an unusual way (method {info.compress_type}). "
+                    "Pack it again as an ordinary zip, then fetch it."
+                )
             with archive.open(info) as source:
                 yield Raw(name, _write(source, folder / f"{number:06d}", meter))
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header that is refused before a text that is too long would be read after it."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in TAR_EXTENDED and header.size > MOST_EXTENDED:
+            raise ValueError("a name or note in it is too long")
+        return header
+
+
+class _Metered:
+    """The unpacked bytes of a tar, each counted: names, skipped members and padding too."""
+
+    def __init__(self, source: IO[bytes], meter: _Meter) -> None:
+        self._source = source
+        self._meter = meter
+
+    def read(self, size: int) -> bytes:
+        content = self._source.read(size)
+        self._meter.add(len(content))
+        return content
+
+
+def _open_tar(path: Path) -> IO[bytes]:
+    """Open what a tar file unpacks to: these readers, unlike tarfile's own, unpack no more than is asked for."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(b"\x1f\x8b"):
+        return cast("IO[bytes]", gzip.open(path))
+    if start.startswith(b"BZh"):
+        return cast("IO[bytes]", bz2.open(path))
+    if start.startswith(b"\xfd7zXZ"):
+        return cast("IO[bytes]", lzma.open(path))
+    return path.open("rb")
 
 
 def _from_tar(path: Path, folder: Path, limits: Limits, notes: Notes) -> Iterator[Raw]:
     """Read a tar as a stream: its list of members is only known when all of it was read."""
     meter = _Meter(path, limits)
-    with tarfile.open(path, "r|*") as archive:
+    with (
+        _open_tar(path) as unpacked,
+        tarfile.open(
+            fileobj=cast("IO[bytes]", _Metered(unpacked, meter)), mode="r|", tarinfo=_Header
+        ) as archive,
+    ):
         for number, info in enumerate(archive):
             meter.member()
             name = info.name.replace("\\", "/").removeprefix("./")
@@ -172,10 +231,9 @@ def _from_tar(path: Path, folder: Path, limits: Limits, notes: Notes) -> Iterato
             if not info.isfile():
                 continue
             if info.sparse is not None or not wanted(name, notes):
-                meter.add(info.size)  # the stream must be unpacked to get past it
                 continue
             source = cast("IO[bytes]", archive.extractfile(info))
-            target = _write(source, folder / f"{number:06d}", meter)
+            target = _write(source, folder / f"{number:06d}")
             if target.stat().st_size != info.size:
                 raise EOFError("it ends too early")
             yield Raw(name, target)
@@ -191,9 +249,10 @@ def _refuse_escape(archive: Path, name: str, *, link: bool, plain: bool) -> None
     )
 
 
-def _write(source: IO[bytes], target: Path, meter: _Meter) -> Path:
+def _write(source: IO[bytes], target: Path, meter: _Meter | None = None) -> Path:
     with target.open("xb") as file:
         while chunk := source.read(CHUNK):
-            meter.add(len(chunk))
+            if meter is not None:
+                meter.add(len(chunk))
             file.write(chunk)
     return target

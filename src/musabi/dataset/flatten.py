@@ -24,11 +24,13 @@ def flatten(files: Iterable[Raw], notes: Notes) -> list[Group]:
 
     The first of several files of one name keeps it; the others get their folder's name before it. Of
     two images in one folder that differ by the extension alone, the second gets a name and copies of the
-    captions of its own, since the trainer would let them share a cache file.
+    captions of its own, since the trainer would let them share a cache file. Captions without an image
+    beside them go with the one image of their stem, in any spelling, that lies elsewhere.
     """
     together: dict[tuple[str, str], list[Raw]] = {}
     for raw in sorted(files, key=lambda raw: raw.name):
         together.setdefault(raw.key, []).append(raw)
+    _join_captions(together)
     taken: set[str] = set()
     groups = []
     for (folder, stem), members in together.items():
@@ -37,6 +39,22 @@ def flatten(files: Iterable[Raw], notes: Notes) -> list[Group]:
             taken.add(name.casefold())
             groups.append(Group(name, pair))
     return groups
+
+
+def _join_captions(together: dict[tuple[str, str], list[Raw]]) -> None:
+    """Move captions from groups that have nothing else to the one group with an image of their stem."""
+    pictured: dict[str, list[list[Raw]]] = {}
+    alone = []
+    for key, members in together.items():
+        if all(kind_of(raw.name) == "caption" for raw in members):
+            alone.append(key)
+        else:
+            pictured.setdefault(key[1].casefold(), []).append(members)
+    for key in alone:
+        found = pictured.get(key[1].casefold(), [])
+        has = {raw.suffix for raw in found[0]} if len(found) == 1 else set()
+        if len(found) == 1 and not any(raw.suffix in has for raw in together[key]):
+            found[0] += together.pop(key)
 
 
 def _pairs(members: list[Raw], notes: Notes) -> list[tuple[tuple[Raw, str], ...]]:

@@ -3,6 +3,7 @@
 import errno
 import filecmp
 import os
+import secrets
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from musabi.dataset.flatten import Group
 from musabi.dataset.incoming import Brought, Notes, Raw, kind_of, printable
+from musabi.dataset.safe_names import safe_stem
 
 NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES})
 KEPT = "the dataset has another caption for this very image, which was kept"
@@ -48,9 +50,9 @@ def place(groups: Iterable[Group], folder: Folder, converted: set[Path], notes: 
     renamed = []
     for group in groups:
         stem = _stem_for(group, folder, notes)
-        if stem != group.stem:
-            renamed += [(printable(raw.name), f"{stem}{suffix}") for raw, suffix in group.files]
         for raw, suffix in group.files:
+            if stem != safe_stem(raw.pure.stem):
+                renamed.append((printable(raw.name), f"{stem}{suffix}"))
             placed = _put(raw, folder, f"{stem}{suffix}")
             there += not placed
             changed += raw.file in converted
@@ -123,16 +125,30 @@ def _put(raw: Raw, folder: Folder, name: str) -> bool:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        _copy_into_place(source, target)
+        try:
+            _copy_into_place(source, target)
+        except FileExistsError:
+            return False
     folder.add(name)
     return True
 
 
 def _copy_into_place(file: Path, target: Path) -> None:
-    """Copy where no hard link can be made: whole under a hidden name first."""
-    part = target.with_name(f".{target.name}.part")
+    """Copy where no hard link can be made: whole under a hidden name first.
+
+    The name is claimed before, so that the rename goes over nothing but this call's own empty file.
+
+    Raises:
+        FileExistsError: another file has the name by now.
+    """
+    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         shutil.copyfile(file, part)
-        part.rename(target)
+        target.touch(exist_ok=False)
+        try:
+            part.replace(target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
     finally:
         part.unlink(missing_ok=True)

@@ -19,6 +19,8 @@ from musabi.errors import RequestError
 from musabi.hub.room import require_room
 
 SAY_EVERY = 500
+# In a folder the name decides, since a .docx, .npz or .pt is a zip by its content.
+UNPACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 
 
 def unpack(
@@ -31,8 +33,8 @@ def unpack(
 ) -> Brought:
     """Bring what is in `source` (zip, tar, a folder or one image, video or caption) into the folder `target`.
 
-    `name` is what the source is called where its file has another name. Archives in a folder are unpacked,
-    archives in an archive are left out.
+    `name` is what the source is called where its file has another name. Files of a folder that are named
+    as archives are unpacked, archives in an archive are left out.
 
     Raises:
         RequestError: the source is not there, is encrypted, broken, a bomb, or leads out of its folder, or
@@ -43,8 +45,9 @@ def unpack(
     if not source.exists():
         raise RequestError(f"{source} is not there. Name a zip, a folder, an image or an address.")
     notes = Notes()
-    files = list(_walk(source, notes)) if source.is_dir() else [(name or source.name, source)]
-    return unpack_files(files, target, limits=limits, notes=notes, say=say)
+    whole = source.is_dir()
+    files = list(_walk(source, notes)) if whole else [(name or source.name, source)]
+    return unpack_files(files, target, limits=limits, notes=notes, say=say, folder=whole)
 
 
 def unpack_files(
@@ -54,14 +57,18 @@ def unpack_files(
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     notes: Notes | None = None,
     say: Callable[[str], None] = lambda _text: None,
+    folder: bool = False,
 ) -> Brought:
     """Bring files, each with its name in the source (parts joined by /), into the folder `target`.
+
+    One file is an archive by its content; several, or those of a `folder`, by their names as well.
 
     Raises:
         RequestError, MachineError, OSError: as `unpack`.
     """
     notes = notes or Notes()
-    archives = {path for _, path in files if is_archive(path)}
+    by_name = folder or len(files) > 1
+    archives = {path for name, path in files if (not by_name or _named_archive(name)) and is_archive(path)}
     require_room(target, sum(unpacked_size(path) if path in archives else _size(path) for _, path in files))
     with staging_beside(target) as staging:
         raws: list[Raw] = []
@@ -108,6 +115,10 @@ def bring(
         raise RequestError(_nothing(notes))
     target.mkdir(parents=True, exist_ok=True)
     return place(groups, Folder.look(target), converted, notes)
+
+
+def _named_archive(name: str) -> bool:
+    return name.lower().endswith(UNPACKED) and kind_of(name) != "junk"
 
 
 def _walk(folder: Path, notes: Notes) -> Iterator[tuple[str, Path]]:

@@ -86,7 +86,8 @@ def check_address(
 def is_public(address: Address) -> bool:
     """Tell whether an address is one of the public internet; one that is wrapped in IPv6 is unwrapped first."""
     inner = _inner(address)
-    return inner.is_global and not inner.is_multicast and not inner.is_reserved
+    site_local = getattr(inner, "is_site_local", False)  # IPv6 knows it, and still calls it global
+    return inner.is_global and not (inner.is_multicast or inner.is_reserved or site_local)
 
 
 def shown(url: str) -> str:

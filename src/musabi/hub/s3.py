@@ -211,6 +211,7 @@ def _client(environ: Mapping[str, str], endpoint: str | None, unsigned: bool) ->
         import botocore.session
         from botocore import UNSIGNED
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
     except ImportError:
         raise MachineError("S3 needs boto3, which is not installed. Run: pip install 'musabi[s3]'") from None
     key, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
@@ -228,23 +229,28 @@ def _client(environ: Mapping[str, str], endpoint: str | None, unsigned: bool) ->
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
         }
-    return boto3.session.Session(
-        aws_access_key_id=key if secret else None,
-        aws_secret_access_key=secret if key else None,
-        aws_session_token=(environ.get("AWS_SESSION_TOKEN") or None) if key and secret else None,
-        region_name=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
-        botocore_session=session,
-    ).client(
-        "s3",
-        endpoint_url=endpoint,
-        config=Config(
-            connect_timeout=20,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 5},
-            ignore_configured_endpoint_urls=True,
-            **more,
-        ),
-    )
+    try:
+        return boto3.session.Session(
+            aws_access_key_id=key if secret else None,
+            aws_secret_access_key=secret if key else None,
+            aws_session_token=(environ.get("AWS_SESSION_TOKEN") or None) if key and secret else None,
+            region_name=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+            botocore_session=session,
+        ).client(
+            "s3",
+            endpoint_url=endpoint,
+            config=Config(
+                connect_timeout=20,
+                read_timeout=60,
+                retries={"mode": "standard", "total_max_attempts": 5},
+                ignore_configured_endpoint_urls=True,
+                **more,
+            ),
+        )
+    except (ValueError, BotoCoreError) as wrong:
+        raise RequestError(
+            f"AWS_ENDPOINT_URL or AWS_REGION can't be right ({wrong}). Correct or unset it."
+        ) from None
 
 
 def _parts() -> Any:  # noqa: ANN401 - boto3 has no types

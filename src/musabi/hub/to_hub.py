@@ -187,11 +187,11 @@ def _hear(line: str, heard: Heard, sizes: dict[str, int], say: Callable[[str], N
         return
     if "changed" in value:
         heard.changed = tuple(value["changed"])
-        total = sum(sizes[name] for name in heard.changed)
+        total = sum(sizes.get(name, 0) for name in heard.changed)
         if total:
             say(f"sending {gigabytes(total)} in {len(heard.changed)} files")
-    elif "uploaded" in value and sizes[value["uploaded"]] > WORTH_SAYING:
-        say(f"{value['uploaded']} has arrived ({gigabytes(sizes[value['uploaded']])})")
+    elif "uploaded" in value and (size := sizes.get(value["uploaded"], 0)) > WORTH_SAYING:
+        say(f"{value['uploaded']} has arrived ({gigabytes(size)})")
     heard.public = heard.public or bool(value.get("public"))
     heard.done = value.get("done", heard.done)
     heard.error = value.get("error", heard.error)

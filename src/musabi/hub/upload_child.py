@@ -33,6 +33,8 @@ def run(request: dict[str, Any], access: Access) -> None:
     if not request["public"] and info.private is False:
         _print({"public": True})
         return
+    if request["public"] and info.private:
+        api.update_repo_settings(repo, private=False)
     there = _there(api, repo)
     changed = [one for one in request["pieces"] if not _same(one, there.get(one["name"]))]
     _print({"changed": [one["name"] for one in changed]})

@@ -1,9 +1,9 @@
 """What a run gives away: its LoRA files, samples, a model card and its settings, as files with their names."""
 
-import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ SAMPLES = "samples"
 SETTINGS = "training.json"
 DATASET = "dataset.toml"
 CARD = "README.md"
+PATH_IN_WORD = re.compile(r"(?<![^=])/.*")
 MACHINE_ONLY = frozenset({"output_dir", "logging_dir", "dataset_config", "sample_prompts"})
 """Fields of a job that mean nothing elsewhere."""
 
@@ -70,8 +71,9 @@ def pack(lineage: Lineage, wishes: Wishes, folder: Path) -> list[Piece]:
     if dataset is not None:
         write_text(folder / DATASET, scrub(dataset, wishes.hidden))
         files.append((DATASET, folder / DATASET))
-    text = card_text(_card(lineage, rows, pictures, wishes, sheet is not None))
-    write_text(folder / CARD, scrub(text, wishes.hidden))
+    # Before the card is written: escaped for Markdown, a token is another text and still the same to a reader.
+    card = _hidden(_card(lineage, rows, pictures, wishes, sheet is not None), wishes.hidden)
+    write_text(folder / CARD, card_text(card))
     files.append((CARD, folder / CARD))
     return [piece(name, path) for name, path in files]
 
@@ -206,7 +208,7 @@ def _elsewhere(name: str, value: Any) -> Any:  # noqa: ANN401 - a JSON value
     secret = False
     for word in map(str, value):
         option, equals, _ = word.partition("=")
-        shown = Path(word).name if word.startswith("/") else word
+        shown = PATH_IN_WORD.sub(lambda match: Path(match[0]).name, word)
         kept.append("..." if secret else f"{option}=..." if equals and _is_secret(option) else shown)
         secret = not equals and word.startswith("-") and _is_secret(option)
     return kept
@@ -217,5 +219,16 @@ def _is_secret(option: str) -> bool:
     return SECRET_NAME.search(plain) is not None and NOT_SECRET.search(plain) is None
 
 
-def _hidden(value: Any, hidden: tuple[str, ...]) -> Any:  # noqa: ANN401 - a JSON value
-    return json.loads(scrub(json.dumps(value, default=str), hidden))
+def _hidden(value: Any, hidden: tuple[str, ...]) -> Any:  # noqa: ANN401 - a JSON value or a Card
+    """Return the same value with secrets taken out of every text in it; the names of its parts stay."""
+    if isinstance(value, str):
+        return scrub(value, hidden)
+    if isinstance(value, Mapping):
+        return {name: _hidden(part, hidden) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_hidden(part, hidden) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{one.name: _hidden(getattr(value, one.name), hidden) for one in fields(value)}
+        )
+    return value

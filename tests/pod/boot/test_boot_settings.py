@@ -68,3 +68,8 @@ def test_the_check_names_every_wrong_variable() -> None:
     found = wrong_variables(environ)
     assert set(found) == {"NETWORK_DIM", "JUPYTER_PORT", "SEED"}
     assert all(text.startswith(f'{name} is "') for name, text in found.items())
+
+
+def test_a_home_that_nobody_has_does_not_end_the_boot() -> None:
+    settings, _ = read({"WORKSPACE": "~nosuch/x"})
+    assert settings.workspace == Path("/root/x")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from musabi.job.record import RunRecord
-from musabi.pod.boot.stop_runs import last_step, words
+from musabi.pod.boot.stop_runs import active_runs, end_record, last_step, words
 from pod.boot.box import Box, wait_for
 from small.model import TOML, draw_images, make_small_model
 
@@ -141,3 +141,21 @@ def test_the_record_says_where_to_go_on(tmp_path: Path) -> None:
     assert "nothing is lost. Go on" in say(base | {"files": [file]}, 60)
     assert "went on from; 5 steps" in say(base | {"start_step": 65}, 70)
     assert say({}, 0)
+
+
+def test_one_odd_record_does_not_hide_the_others(tmp_path: Path) -> None:
+    import os
+
+    from musabi.job.record import own_process
+
+    pid, started = own_process()
+    good = {"state": "running", "container": "here", "pid": pid, "pid_started": started}
+    odd: list[object] = [[], {"state": "planned", "container": "here", "created": "soon"}, good, "text"]
+    for number, record in enumerate(odd):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "record.json").write_text(json.dumps(record))
+    runs = active_runs(tmp_path, "here")
+    assert [run.pid for run in runs] == [os.getpid()]
+    assert active_runs(tmp_path, "elsewhere") == []
+    (tmp_path / "2" / "record.json").write_text(json.dumps(good | {"steps": None, "plan": 3}))
+    assert end_record(runs[0]) is None

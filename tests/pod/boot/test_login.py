@@ -1,5 +1,6 @@
 """The container's environment in login shells and over SSH, with values that were made to do harm."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -189,3 +190,9 @@ def test_keys_are_told_from_what_is_none(tmp_path: Path) -> None:
     assert len(keys.refused) == 4
     assert with_keys(f"{kind} {blob} there\n", keys.good) == f"{kind} {blob} there\n"
     assert with_keys("", keys.good).count(blob) == 1
+
+
+def test_a_key_with_an_odd_letter_is_refused_alone() -> None:
+    good = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519" + b"\0\0\0 " + b"k" * 32).decode()
+    keys = read_keys(f"ssh-ed25519 AAAA\u2026\n{good}\n")
+    assert keys.good == (good,) and len(keys.refused) == 1 and "Line 1" in keys.refused[0]

@@ -2,14 +2,15 @@
 
 What it does, in this order. Nothing in it can end the boot; what fails is said in one line and left out.
 
+0. The guard (MAX_HOURS, IDLE_MINUTES), which is to end also what hangs; the check of step 6 comes before it then.
 1. /pre_start.sh, if there is one, to its end.
 2. The environment for login shells (`musabi.pod.boot.login`).
 3. The SSH server, if PUBLIC_KEY or SSH_PUBLIC_KEY is set (`musabi.pod.boot.ssh`).
 4. The workspace's folders, wrappers and templates (`musabi.pod.furnish`).
 5. JupyterLab (`musabi.pod.boot.jupyter`). It is started before anything slow is even imported.
 6. The check of all variables; those that can't be right are named, and dropped for what the boot starts.
-7. The bootstrap (not with RUN_BOOTSTRAP_ON_START=0), TensorBoard (AUTO_START_TENSORBOARD=1), the guard
-   (MAX_HOURS, IDLE_MINUTES), /post_start.sh; all side by side.
+7. The bootstrap (not with RUN_BOOTSTRAP_ON_START=0), TensorBoard (AUTO_START_TENSORBOARD=1), /post_start.sh; all
+   side by side.
 8. It supervises (`musabi.pod.boot.supervisor`), and writes boot.json whenever something changes. As soon as
    JupyterLab answers, its address is said and the boot report follows.
 
@@ -33,6 +34,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,6 +54,7 @@ from musabi.workspace import Workspace
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 GRACE_SECONDS = 4.0
+LOOK_FOR_RUNS_SECONDS = 1.0
 LOOK_SECONDS = 0.1
 # The report waits for JupyterLab, which it is about, but not for ever.
 REPORT_SECONDS = 30.0
@@ -95,18 +98,19 @@ class _Pod:
     def start(self) -> None:
         """Steps 1 to 7."""
         self._attempt("The thread limits", self._cap_threads)
+        own = self._start_guard() if self.settings.has_deadline else None
         self._run_pre_start()
         self._attempt("The environment for login shells", self._write_login)
         self._attempt("SSH", self._start_ssh)
         root = self._furnish()
         if self.settings.bootstrap_wait and self.settings.run_bootstrap_on_start:
-            own = self._own_environment()
+            own = own or self._own_environment()
             self.say("boot", "BOOTSTRAP_WAIT is 1: JupyterLab starts when the bootstrap has ended.")
             self.supervisor.run(services.bootstrap_service(own, nice=0))
             self._attempt("JupyterLab", lambda: self._start_jupyter(root))
         else:
             self._attempt("JupyterLab", lambda: self._start_jupyter(root))
-            own = self._own_environment()
+            own = own or self._own_environment()
             self._start_bootstrap(own)
         self._start_others(own)
 
@@ -126,7 +130,7 @@ class _Pod:
         """The end: runs first, then everything else."""
         until = time.monotonic() + GRACE_SECONDS
         self.say("boot", f"{signal.Signals(number).name}: the pod ends.")
-        runs = stop_runs.active_runs(self.space.runs, identity())
+        runs = self._active_runs()
         for run in runs:
             stop_runs.ask(run)
             self.say("boot", f"The run {run.folder.name} was asked to save and stop.")
@@ -140,6 +144,16 @@ class _Pod:
                 self.say("boot", f"{run.folder.name}: {message}")
         self.say("boot", "Ended." if not left else f"{len(left)} processes could not be ended.")
         return int(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED)
+
+    def _active_runs(self) -> list[stop_runs.ActiveRun]:
+        """Look for runs, but not for longer than a second: a volume that hangs must not eat the grace."""
+        found: list[stop_runs.ActiveRun] = []
+        look = threading.Thread(
+            target=lambda: found.extend(stop_runs.active_runs(self.space.runs, identity())), daemon=True
+        )
+        look.start()
+        look.join(LOOK_FOR_RUNS_SECONDS)
+        return list(found)
 
     def _attempt(self, what: str, act: Callable[[], None]) -> None:
         """Do one step; one that fails is said and left out."""
@@ -238,12 +252,16 @@ class _Pod:
         else:
             self.supervisor.note("bootstrap", "off", "RUN_BOOTSTRAP_ON_START is 0.")
 
+    def _start_guard(self) -> dict[str, str]:
+        """Start the guard before anything that may hang; return the environment of the boot's own verbs."""
+        own = self._own_environment()
+        self.supervisor.start(services.guard_service(own))
+        return own
+
     def _start_others(self, own: dict[str, str]) -> None:
         self.own = own
         if self.settings.auto_start_tensorboard:
             self.supervisor.start(services.tensorboard_service(own))
-        if self.settings.has_deadline:
-            self.supervisor.start(services.guard_service(own))
         post_start = hooks.hook(hooks.POST_START, self.environ)
         if post_start is not None:
             self.supervisor.start(post_start)

@@ -86,8 +86,8 @@ def _follow_workspace(settings: BootSettings, given: Mapping[str, Any]) -> BootS
 def _absolute(path: Path) -> Path:
     try:
         return Path.cwd() / path.expanduser()
-    except RuntimeError:  # there is no home to expand
-        return Path("/root") / path.relative_to("~")
+    except RuntimeError:  # there is no home of that name
+        return Path("/root", *path.parts[1:])
 
 
 def _text(text: str) -> str:

@@ -5,7 +5,6 @@ so that no two pods share one and a restart does not change it.
 """
 
 import base64
-import binascii
 import os
 import struct
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ def is_key(kind: str, blob: str) -> bool:
     try:
         data = base64.b64decode(blob, validate=True)
         length = struct.unpack_from(">I", data)[0]
-    except (binascii.Error, struct.error):
+    except (ValueError, struct.error):  # binascii.Error is a ValueError
         return False
     return kind in KEY_TYPES and data[4 : 4 + length] == kind.encode() and len(data) > 4 + length
 

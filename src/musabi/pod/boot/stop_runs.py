@@ -40,15 +40,17 @@ class ActiveRun:
 
 def active_runs(runs: Path, container: str) -> list[ActiveRun]:
     """Return the runs under `runs` that the processes of this container carry out or are about to."""
-    found = []
+    files: list[Path] = []
     with contextlib.suppress(OSError):
-        for file in sorted(runs.glob("*/record.json")):
+        files = sorted(runs.glob("*/record.json"))
+    found = []
+    for file in files:
+        with contextlib.suppress(Exception):  # one odd record must not hide the others
             record = read_json(file)
-            if not isinstance(record, dict) or record.get("state") not in GOING_ON:
-                continue
             run = ActiveRun(file.parent, record.get("pid"), record.get("pid_started"))
             starting = run.pid is None and time.time() - float(record.get("created", 0)) < 30
-            if starting or (record.get("container") == container and run.is_alive):
+            here = record.get("container") == container and record.get("state") in GOING_ON
+            if here and (starting or run.is_alive):
                 found.append(run)
     return found
 
@@ -68,7 +70,7 @@ def end_record(run: ActiveRun) -> str | None:
     None where the runner had ended it itself, or where it can't be written.
     """
     file = run.folder / "record.json"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(Exception):  # the container ends now, whatever the record holds
         record = read_json(file)
         if not isinstance(record, dict) or record.get("state") not in GOING_ON:
             return None

@@ -214,13 +214,31 @@ class Supervisor:
 
     def _launch(self, standing: Standing) -> None:
         standing.due, standing.code, standing.message = None, None, ""
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        standing.pid = _spawn(standing.service, writing)
-        os.close(writing)
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            self._put_off(standing, error)
+            return
+        try:
+            standing.pid = _spawn(standing.service, writing)
+        except OSError as error:  # no process may be made now; where that is why a service ended, it passes
+            os.close(reading)
+            self._put_off(standing, error)
+            return
+        finally:
+            os.close(writing)
         os.set_blocking(reading, False)
         reader = _Reader(reading, lambda text: self._take(standing, text), self._selector)
         self._selector.register(reading, selectors.EVENT_READ, reader.read)
         standing.began, standing.since, standing.state = time.monotonic(), time.time(), "running"
+        self._dirty = True
+
+    def _put_off(self, standing: Standing, error: OSError) -> None:
+        """Try again later what could not be started."""
+        standing.state, standing.message = "starting", f"It could not be started: {error.strerror}."
+        standing.due = time.monotonic() + standing.delay_s
+        standing.delay_s = min(2 * standing.delay_s, LONGEST_DELAY_SECONDS)
+        self._say(standing.service.name, standing.message)
         self._dirty = True
 
     def _take(self, standing: Standing, text: str) -> None:
