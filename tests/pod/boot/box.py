@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+HOME = "/root"
+
 CLONE_NEWNET = 0x40000000
 LAYOUT = """
 set -e
@@ -34,7 +36,8 @@ mount -t tmpfs none "$1/root/run"
 mount -t tmpfs -o mode=700 none "$1/root/root"
 mkdir -p "$1/root/workspace"
 mount -t tmpfs none "$1/root/workspace"
-cp "$1/root/etc/skel/.profile" "$1/root/root/.profile"
+home=$1/root/root
+cp "$1/root/etc/skel/.profile" "$home/.profile"
 case "$2" in /root/*) mkdir -p "$1/root$2" && mount --bind "$2" "$1/root$2" ;; esac
 echo ready
 exec sleep infinity

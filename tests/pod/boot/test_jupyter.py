@@ -16,7 +16,7 @@ import pytest
 import websocket
 
 from musabi.pod.boot.jupyter import JupyterPlan, config_text, is_warning, token_of
-from pod.boot.box import Box, wait_for
+from pod.boot.box import HOME, Box, wait_for
 
 TOKEN = "marked-jupyter-token-0123456789"
 HOST = "127.0.0.1"
@@ -29,7 +29,7 @@ UPLOAD_BYTES = 300 * CHUNK_BYTES
 def pod(boxes: Callable[..., Box]) -> Box:
     made = boxes(JUPYTER_TOKEN=TOKEN, RUNPOD_POD_ID="pod1234")
     made.put(
-        "/root/.jupyter/jupyter_server_config.py",
+        f"{HOME}/.jupyter/jupyter_server_config.py",
         "c.ServerApp.port = 1\nc.ServerApp.shutdown_no_activity_timeout = 86399\n",
     )
     made.start().ready()
@@ -177,7 +177,7 @@ def test_an_upload_of_hundreds_of_megabytes_arrives_whole_and_is_deleted_for_goo
     pod.put("/workspace/full/of/things", "x")
     assert ask(pod, "/api/contents/full", "DELETE")[0] == 204
     assert not file.exists() and not pod.path("/workspace/full").exists()
-    assert not pod.path("/root/.local/share/Trash").exists()
+    assert not pod.path(f"{HOME}/.local/share/Trash").exists()
 
 
 @pytest.mark.slow

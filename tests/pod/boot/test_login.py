@@ -11,7 +11,7 @@ import pytest
 
 from musabi.pod.boot.login import environment_text, with_first_line
 from musabi.pod.boot.ssh import read_keys, with_keys
-from pod.boot.box import Box
+from pod.boot.box import HOME, Box
 
 HOSTILE = {
     "COMMAND": "$(touch /harmed)",
@@ -132,7 +132,7 @@ def test_ssh_without_the_key_is_refused_and_no_password_is_asked_for(pod: Box) -
 
 @pytest.mark.slow
 def test_a_key_is_entered_once_and_no_key_is_said_in_one_line(pod: Box) -> None:
-    folder = pod.path("/root/.ssh")
+    folder = pod.path(f"{HOME}/.ssh")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "authorized_keys").stat().st_mode & 0o777 == 0o600
     assert (folder / "authorized_keys").read_text().count("ssh-ed25519") == 1
@@ -152,7 +152,7 @@ def test_a_second_boot_keeps_host_key_and_token_and_adds_no_key(box: Box) -> Non
     for variable in ("PUBLIC_KEY", "SSH_PUBLIC_KEY"):
         boot = box.start(**{variable: public}).ready()
         kept = box.path("/var/lib/musabi/pod/ssh_host_ed25519_key").read_text()
-        seen.append((kept, box.ok("musabi", "url"), box.path("/root/.ssh/authorized_keys").read_text()))
+        seen.append((kept, box.ok("musabi", "url"), box.path(f"{HOME}/.ssh/authorized_keys").read_text()))
         seen[-1] += (box.path("/etc/bash.bashrc").read_text(),)
         assert boot.end() == 143
     assert seen[0] == seen[1]
