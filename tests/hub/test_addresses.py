@@ -42,6 +42,13 @@ def test_the_connection_goes_to_the_address_that_was_checked() -> None:
     assert (six.by_address, six.host_header) == ("https://[2606:2800::1]:443/", "a.example")
 
 
+def test_a_name_with_letters_beyond_ascii_is_encoded_once() -> None:
+    checked = check_address("https://b\u00fccher.example/x", resolve=lambda _host, _port: [PUBLIC])
+    assert checked.host == checked.host_header == "xn--bcher-kva.example"
+    with pytest.raises(RequestError, match="no name of a host"):
+        check_address("https://\u2603\ufffd.example/x", resolve=lambda _host, _port: [PUBLIC])
+
+
 def test_plain_http_is_for_private_networks_alone_and_only_on_request() -> None:
     with pytest.raises(RequestError, match="not encrypted"):
         check_address("http://a.example/", resolve=lambda _host, _port: [PUBLIC])

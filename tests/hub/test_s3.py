@@ -184,3 +184,8 @@ def test_a_setting_that_cannot_be_right_is_named(wrong: dict[str, str]) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": "a-secret"}
     with pytest.raises(RequestError, match="AWS_ENDPOINT_URL or AWS_REGION"):
         Bucket("bucket", keys | wrong)
+
+
+def test_what_can_not_be_cleared_is_left_there() -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": "a-secret"}
+    Bucket("no bucket has this name", keys).drop_unfinished("x", [])  # boto3 refuses it before it asks

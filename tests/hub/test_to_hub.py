@@ -79,6 +79,21 @@ def test_public_is_only_on_request(hub: UploadHub, send: Callable[..., Sent]) ->
     assert len(hub.commits) == 1
 
 
+def test_public_opens_a_repo_that_was_private(hub: UploadHub, send: Callable[..., Sent]) -> None:
+    send()
+    assert hub.private == {"tester/lora": True}
+    send(public=True)
+    assert hub.private == {"tester/lora": False}
+
+
+@pytest.mark.parametrize("password", ["changed", "uploaded", "lora.safetensors", "safetensors"])
+def test_a_password_that_is_a_word_of_the_child_changes_nothing(
+    password: str, send: Callable[..., Sent], hub: UploadHub, said: list[str]
+) -> None:
+    assert send(JUPYTER_PASSWORD=password) == Sent(f"{hub.url}/tester/lora", (BIG, CARD), ())
+    assert not any(password in line for line in said)
+
+
 def test_what_is_there_is_not_sent_again(
     hub: UploadHub, send: Callable[..., Sent], pieces: list[Piece]
 ) -> None:

@@ -84,6 +84,8 @@ class _UploadHandler(_Handler):
             self._batch(json.loads(body))
         elif "/preupload/" in path:
             self._preupload(self._repo(path), json.loads(body))
+        elif path.endswith("/settings"):
+            self._settings(path, json.loads(body))
         elif "/commit/" in path:
             self._commit(path, self._repo(path), body)
         else:
@@ -136,6 +138,14 @@ class _UploadHandler(_Handler):
         self.owner.add(repo, {".gitattributes": b"*.safetensors filter=lfs\n"})
         self.owner.private[repo] = wanted.get("visibility") == "private"
         self._json({"url": f"{self.owner.url}/{repo}", "name": repo})
+
+    def _settings(self, path: str, wanted: dict[str, Any]) -> None:
+        if self._repo(path) is None:
+            self._refuse(404, "RepoNotFound", "Repository not found")
+            return
+        private = wanted["private"] if "private" in wanted else wanted["visibility"] == "private"
+        self.owner.private["/".join(path.split("/")[3:5])] = private
+        self._json({})
 
     def _validate(self, wanted: dict[str, Any]) -> None:
         text = wanted["content"]

@@ -191,3 +191,50 @@ def test_a_file_that_is_replaced_is_never_half_there(
         publish(run, str(to), {})
     assert (to / lora.name).read_bytes() == old
     assert not [path for path in to.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("token", ["hf_Marked_Token123", 'quo"te\\d-s\u00e9cret'])
+def test_a_token_in_any_text_that_people_write_stays_here(token: str, run: RunFolder, to: Path) -> None:
+    dataset = run.path.parents[1] / "dataset"
+    for caption in (dataset / "images").glob("*.txt"):
+        caption.write_text(f"{token} woman, {caption.stem}")
+    (dataset / "sample_prompts.txt").write_text(f"a {token} in rain\n")
+    record = run.load()
+    record.job |= {"optimizer": token, "extra_train_args": [f"--comment={token}"]}
+    run.save(record)
+    for trigger in (None, f"{token} x"):
+        publish(run, str(to), {"HF_TOKEN": token}, trigger=trigger)
+        for name in ("README.md", "training.json", "dataset.toml"):
+            plain = (to / name).read_text()
+            assert not [mark for mark in (token, "Token123", "quo", "cret") if mark in plain], name
+
+
+def test_a_password_that_is_a_plain_word_destroys_no_name_of_ours(run: RunFolder, to: Path) -> None:
+    words = ("musabi", "z-image", "safetensors", "schedule", "image_directory", "resolution", "samples")
+    publish(run, str(to), {})
+    before = tree(to)
+    publish(run, str(to), {f"PASSWORD_{number}": word for number, word in enumerate(words)})
+    after = tree(to)
+    assert after["README.md"] == before["README.md"] and after["dataset.toml"] == before["dataset.toml"]
+    assert json.loads(after["training.json"]).keys() == json.loads(before["training.json"]).keys()
+    assert json.loads(after["training.json"])["versions"] == {"musabi": "0.1.0", "torch": "2.9.1"}
+
+
+def test_every_sample_goes_along_however_many_moments_there_are(run: RunFolder, to: Path) -> None:
+    samples = run.path.parents[1] / "output" / "sample"
+    for epoch in range(3, 31):
+        source = samples / f"{NAME}_e000002_00_20251009091500_42_000.png"
+        shutil.copyfile(source, samples / source.name.replace("e000002", f"e{epoch:06d}"))
+    publish(run, str(to), {}, all_checkpoints=True)
+    assert len([name for name in tree(to) if name.startswith("samples/")]) == 4 + 28
+    with Image.open(to / "sample-grid.png") as sheet:
+        assert sheet.width < 13 * 270
+
+
+def test_a_path_behind_an_option_is_cut_to_its_name(run: RunFolder, to: Path) -> None:
+    record = run.load()
+    record.job |= {"extra_train_args": ["--network_weights=/workspace/private/x.safetensors"]}
+    run.save(record)
+    publish(run, str(to), {})
+    settings = json.loads((to / "training.json").read_text())
+    assert settings["job"]["extra_train_args"] == ["--network_weights=x.safetensors"]

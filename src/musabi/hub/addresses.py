@@ -123,4 +123,16 @@ def _split(url: str) -> tuple[SplitResult, str, int]:
         raise RequestError(
             f"{shown(url)} has a user or password in it, which would end up in logs. Use an address without."
         )
-    return parts, host, port or PORTS[scheme]
+    return parts, _ascii(host), port or PORTS[scheme]
+
+
+def _ascii(host: str) -> str:
+    """Return the name as DNS, TLS and HTTP know it: letters beyond ASCII are encoded (IDNA, RFC 5891)."""
+    if host.isascii():
+        return host
+    import httpx
+
+    try:
+        return httpx.URL(scheme="https", host=host).raw_host.decode("ascii")
+    except httpx.InvalidURL:
+        raise RequestError(f"{host} is no name of a host. Check how it is spelled.") from None

@@ -126,7 +126,7 @@ class Bucket:
 
     def drop_unfinished(self, prefix: str, keys: Sequence[str]) -> None:
         """End what killed uploads of these keys, all below `prefix`, left behind: unseen, and paid for."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             found = self._client.list_multipart_uploads(Bucket=self.name, Prefix=prefix)
@@ -135,8 +135,8 @@ class Bucket:
                     self._client.abort_multipart_upload(
                         Bucket=self.name, Key=one["Key"], UploadId=one["UploadId"]
                     )
-        except ClientError:
-            return  # not every key may list uploads, and not every server can
+        except (ClientError, BotoCoreError):
+            return  # not every key may list uploads, and not every server can; what is sent next shows the rest
 
     @contextmanager
     def _plain(self, what: str, passes: frozenset[str] = frozenset()) -> Iterator[None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from musabi.children import Cancelled, Outcome, run
+from musabi.children import Cancelled, Outcome, run, scrub, secrets
 from musabi.errors import RequestError
 from musabi.hub.access import HUB, Access
 from musabi.hub.client import GOES_ON_WITHOUT_XET, READ_NOISE, bytes_read, client_environment
@@ -155,8 +155,10 @@ def _attempt(
     heard = Heard()
     sizes = {one.name: one.size for one in pieces}
 
+    hidden = secrets(access.environment)
+
     def listen(line: str) -> None:
-        _hear(line, heard, sizes, say)
+        _hear(line, heard, sizes, lambda text: say(scrub(text, hidden)))
 
     with tempfile.TemporaryDirectory(prefix="musabi-publish-") as folder:
         request = Path(folder) / "request.json"
@@ -171,12 +173,24 @@ def _attempt(
         )
         outcome = run(
             [sys.executable, "-P", "-m", "musabi.hub.upload_child", str(request)],
-            client_environment(access, plain),
+            _child_environment(access, plain),
             log=listen,
             watch=Movement(access.stall_s, plain=plain),
             cancel=cancel,
         )
     return heard, outcome
+
+
+def _child_environment(access: Access, plain: bool) -> dict[str, str]:
+    """Return the child's environment without the secrets that are not the hub's.
+
+    It needs none of them, and a password such as "changed" would be struck out of the lines that it answers with.
+    """
+    return {
+        name: value
+        for name, value in client_environment(access, plain).items()
+        if name.startswith(("HF_", "HUGGING_FACE_")) or not secrets({name: value})
+    }
 
 
 def _hear(line: str, heard: Heard, sizes: dict[str, int], say: Callable[[str], None]) -> None:
@@ -199,7 +213,7 @@ def _hear(line: str, heard: Heard, sizes: dict[str, int], say: Callable[[str], N
 
 def _fault(heard: Heard, outcome: Outcome, place: HubPlace, access: Access) -> HubError:
     error = heard.error
-    text = outcome.ended or str(error.get("text") or outcome.text)
+    text = scrub(outcome.ended or str(error.get("text") or outcome.text), secrets(access.environment))
     status = None if outcome.ended else error.get("status")
     return _error(Signs(status, error.get("code"), text, token=True), place, access)
 

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,11 @@ class Wishes:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """The samples: of the whole training as a grid, and those that go along, each with its prompt."""
+    """The samples: the grid `shown` on the sheet, those that go along, each with its prompt, and the newest."""
 
-    grid: Grid
+    shown: Grid
     chosen: tuple[tuple[str, Path, str | None], ...]
+    newest: frozenset[Path]
 
 
 def pack(lineage: Lineage, wishes: Wishes, folder: Path) -> list[Piece]:
@@ -61,39 +62,43 @@ def pack(lineage: Lineage, wishes: Wishes, folder: Path) -> list[Piece]:
     pictures = _pictures(lineage, wishes.all_checkpoints)
     files = [(name, path) for name, path, _ in _lora_files(rows)]
     files += [(name, path) for name, path, _ in pictures.chosen]
-    sheet = draw_sheet(pictures.grid)
+    sheet = draw_sheet(pictures.shown)
     if sheet is not None:
         sheet.save(folder / SHEET, "PNG", optimize=True)
         files.append((SHEET, folder / SHEET))
-    write_json(folder / SETTINGS, _hidden(settings_values(record), wishes.hidden))
+    write_json(folder / SETTINGS, settings_values(record, wishes.hidden))
     files.append((SETTINGS, folder / SETTINGS))
-    dataset = dataset_text(Path(record.job["dataset_config"]))
+    dataset = dataset_text(Path(record.job["dataset_config"]), wishes.hidden)
     if dataset is not None:
-        write_text(folder / DATASET, scrub(dataset, wishes.hidden))
+        write_text(folder / DATASET, dataset)
         files.append((DATASET, folder / DATASET))
-    # Before the card is written: escaped for Markdown, a token is another text and still the same to a reader.
-    card = _hidden(_card(lineage, rows, pictures, wishes, sheet is not None), wishes.hidden)
-    write_text(folder / CARD, card_text(card))
+    write_text(folder / CARD, card_text(_card(lineage, rows, pictures, wishes, sheet is not None)))
     files.append((CARD, folder / CARD))
     return [piece(name, path) for name, path in files]
 
 
-def settings_values(record: RunRecord) -> dict[str, Any]:
-    """Return what a person needs to train this again: no paths of the machine, no values of secret options."""
+def settings_values(record: RunRecord, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what a person needs to train this again: no paths of the machine, no values of secret options.
+
+    The `hidden` values are taken out of what people wrote; the words of the record itself stay.
+    """
     job = {name: _elsewhere(name, value) for name, value in record.job.items() if name not in MACHINE_ONLY}
     return {
         "run": record.id,
         "state": record.state.value,
-        "job": job,
+        "job": _hidden(job, hidden),
         "schedule": record.plan.get("schedule"),
-        "choices": record.plan.get("choices") or [],
-        "versions": record.versions,
+        "choices": _hidden(record.plan.get("choices") or [], hidden),
+        "versions": _hidden(record.versions, ()),
         "dataset_fingerprint": record.dataset_fingerprint,
     }
 
 
-def dataset_text(path: Path) -> str | None:
-    """Return the dataset TOML with folder names in place of paths, or None where it can't be read."""
+def dataset_text(path: Path, hidden: tuple[str, ...] = ()) -> str | None:
+    """Return the dataset TOML with folder names in place of paths, or None where it can't be read.
+
+    The `hidden` values are taken out of its values.
+    """
     import tomlkit
 
     try:
@@ -104,7 +109,7 @@ def dataset_text(path: Path) -> str | None:
     for table in tables:
         for name in [name for name in table if name.endswith(("_directory", "_file"))]:
             table[name] = Path(str(table[name])).name
-    return tomlkit.dumps(values)
+    return tomlkit.dumps(_hidden(values, hidden))
 
 
 def _rows(lineage: Lineage, every: bool) -> list[Checkpoint]:
@@ -134,48 +139,56 @@ def _pictures(lineage: Lineage, every: bool) -> _Pictures:
     folder = Path(record.job["output_dir"]) / "sample"
     files = sample_files(lineage.files, folder, name, record.lineage_started)
     prompts = read_prompts(Path(record.job["sample_prompts"]))
-    found = grid([read_sample(file, name, per_epoch) for file in files], len(prompts))
+    samples = [read_sample(file, name, per_epoch) for file in files]
+    found = grid(samples, len(prompts), most_moments=max(2, len(samples)))
     cells = sorted(found.cells.items(), key=lambda cell: (cell[0][1], cell[0][0]))
     chosen = [cell for cell in cells if every or cell[0][1] == found.moments[-1]]
     return _Pictures(
-        found,
+        grid(samples, len(prompts)),
         tuple(
             (f"{SAMPLES}/{path.name}", path, prompts[prompt] if prompt < len(prompts) else None)
             for (prompt, _), path in chosen
         ),
+        frozenset(path for (_, moment), path in cells if moment == found.moments[-1]),
     )
 
 
 def _card(
     lineage: Lineage, rows: Sequence[Checkpoint], pictures: _Pictures, wishes: Wishes, sheet: bool
 ) -> Card:
+    """Return the card, with secrets taken out of what people wrote.
+
+    Here and not in the page: escaped for Markdown, a token is another text and still the same to a reader.
+    """
     record = lineage.record
     recipe = load(str(record.job.get("model", "z-image")))
     captions = read_captions(Path(record.job["dataset_config"]))
     images = len(captions) if captions is not None else None
     ended = record.ended or record.created
     taken = sum(story.seconds_taken(each, ended) for _, each in lineage.records)
-    last = [(name, prompt) for name, path, prompt in pictures.chosen if path in _newest(pictures.grid)]
+    last = [
+        (name, _hidden(prompt, wishes.hidden))
+        for name, path, prompt in pictures.chosen
+        if path in pictures.newest
+    ]
+    facts = story.job_facts(record, taken, _resolution(record.job), images)
     return Card(
-        name=record.job["output_name"],
+        name=_hidden(record.job["output_name"], wishes.hidden),
         model=recipe.title,
         headline=_headline(record, rows, taken),
         files=tuple(file for _, _, file in _lora_files(rows)),
         repo=wishes.repo,
         base_model=_base_model(recipe, record.job),
         licence=recipe.licence,
-        trigger=wishes.trigger or common_beginning(captions or []),
+        trigger=_hidden(wishes.trigger, wishes.hidden)
+        or common_beginning(_hidden(captions or [], wishes.hidden)),
         images=images,
         remark=story.weights_remark(record.versions),
         sheet=SHEET if sheet else None,
         samples=tuple(last),
-        settings=tuple(story.job_facts(record, taken, _resolution(record.job), images)),
+        settings=tuple((name, _hidden(value, wishes.hidden)) for name, value in facts),
         versions=tuple(sorted(record.versions.items())),
     )
-
-
-def _newest(found: Grid) -> set[Path]:
-    return {path for (_, moment), path in found.cells.items() if moment == found.moments[-1]}
 
 
 def _headline(record: RunRecord, rows: Sequence[Checkpoint], taken: float) -> str:
@@ -219,7 +232,7 @@ def _is_secret(option: str) -> bool:
     return SECRET_NAME.search(plain) is not None and NOT_SECRET.search(plain) is None
 
 
-def _hidden(value: Any, hidden: tuple[str, ...]) -> Any:  # noqa: ANN401 - a JSON value or a Card
+def _hidden(value: Any, hidden: tuple[str, ...]) -> Any:  # noqa: ANN401 - a JSON value
     """Return the same value with secrets taken out of every text in it; the names of its parts stay."""
     if isinstance(value, str):
         return scrub(value, hidden)
@@ -227,8 +240,4 @@ def _hidden(value: Any, hidden: tuple[str, ...]) -> Any:  # noqa: ANN401 - a JSO
         return {name: _hidden(part, hidden) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_hidden(part, hidden) for part in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{one.name: _hidden(getattr(value, one.name), hidden) for one in fields(value)}
-        )
     return value
