@@ -1,0 +1,1 @@
+"""LoRA files: reading, converting, looking into, merging and averaging them, without torch."""
