@@ -1,0 +1,1 @@
+"""Captions for pictures and videos, written by a vision-language model in the trainer's environment."""
