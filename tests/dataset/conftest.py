@@ -81,6 +81,35 @@ def write_tensors(path: Path, size: int = 16) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
 
 
+def draw_video(
+    path: Path,
+    frames: int = 24,
+    size: tuple[int, int] = (96, 64),
+    fps: int = 16,
+    codec: str = "mpeg4",
+    caption: str | None = "ohwx {stem}",
+    **how: Any,
+) -> Path:
+    """Encode a video of `frames` frames that grow brighter, with a caption file unless `caption` is None.
+
+    `how` may have `rotation` in degrees, and `options` for the container.
+    """
+    import av
+
+    with av.open(str(path), "w", options=how.get("options", {})) as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        if how.get("rotation"):
+            stream.set_display_rotation(how["rotation"])
+        for number in range(frames):
+            grey = Image.new("RGB", size, (number % 256,) * 3)
+            container.mux(stream.encode(av.VideoFrame.from_image(grey)))
+        container.mux(stream.encode())
+    if caption is not None:
+        path.with_suffix(".txt").write_text(caption.format(stem=path.stem), encoding="utf-8")
+    return path
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
@@ -93,6 +122,11 @@ def folder(tmp_path: Path) -> Folder:
     made.images.mkdir(parents=True)
     made.cache.mkdir()
     return made
+
+
+@pytest.fixture
+def make_video() -> Callable[..., Path]:
+    return draw_video
 
 
 @pytest.fixture

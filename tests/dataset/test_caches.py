@@ -33,7 +33,13 @@ class Trainer:
     def look(self) -> DatasetFacts:
         config = self.folder.config(**self.options)
         return dataset_facts(
-            config, self.engine, self.caching, self.vae, self.text_encoder, extra_cache_args=self.extra
+            config,
+            self.engine,
+            self.caching,
+            latent_weights=(self.vae,),
+            text_weights=(self.text_encoder,),
+            latent_arguments=self.extra,
+            text_arguments=self.extra,
         )
 
     def cache(self) -> None:
@@ -178,7 +184,7 @@ def test_another_engine_makes_all_stale(trainer: Trainer) -> None:
 
 def test_fp8_makes_the_captions_stale_and_extra_arguments_all(trainer: Trainer) -> None:
     trainer.cache()
-    trainer.caching = Caching(fp8_text_encoder=False)
+    trainer.caching = Caching(fp8_text_encoder=True)
     facts = trainer.look()
     assert facts.latents.fresh
     assert len(facts.text.stale) == 2
@@ -326,7 +332,11 @@ def test_two_datasets_have_a_stamp_each(trainer: Trainer) -> None:
     )
     trainer.folder.toml.write_text(text + second)
     facts = dataset_facts(
-        read_config(trainer.folder.toml), "musubi", Caching(), trainer.vae, trainer.text_encoder
+        read_config(trainer.folder.toml),
+        "musubi",
+        Caching(),
+        latent_weights=(trainer.vae,),
+        text_weights=(trainer.text_encoder,),
     )
     assert facts.images == facts.latents.expected == facts.text.missing == 3
     assert [path for path, _ in facts.latents.stamp] == [

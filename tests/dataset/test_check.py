@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,16 +7,26 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from musabi.dataset.check import Report, check, require_trainable
+from musabi.dataset.asked import Asked
+from musabi.dataset.check import Report, check, check_before_run, require_trainable
 from musabi.dataset.config import read_config
 from musabi.dataset.gather import dataset_facts
 from musabi.errors import RequestError
-from musabi.job.facts import BucketFacts
 from musabi.job.model import Caching
+from musabi.recipes.recipe import DatasetRules
+
+PLAIN = ("white", "ivory", "snow")
+"""Colours in which the white corner of a drawn picture does not show: too even to look like another."""
 
 
 def said(report: Report, level: str) -> list[str]:
     return [finding.message for finding in report.findings if finding.level == level]
+
+
+def old(image: Path) -> Path:
+    """Set the file's times back, so that it is not one that changes just now."""
+    os.utime(image, (1, 1))
+    return image
 
 
 def refusal(report: Report) -> str:
@@ -25,17 +36,27 @@ def refusal(report: Report) -> str:
 
 
 def gather(folder: Any, allow: bool = False) -> None:
-    dataset_facts(folder.config(), "musubi", Caching(), folder.root / "vae", folder.root / "te", allow)
+    dataset_facts(
+        folder.config(),
+        "musubi",
+        Caching(),
+        latent_weights=(folder.root / "vae",),
+        text_weights=(folder.root / "te",),
+        allow_missing_captions=allow,
+    )
 
 
 def test_a_good_dataset_has_no_findings_and_its_numbers(folder: Any) -> None:
-    for number in range(3):
-        folder.add(f"square{number}.png", (64, 64))
-    folder.add("wide.jpg", (96, 48))
+    for number, color in enumerate(PLAIN):
+        folder.add(f"square{number}.png", (64, 64), color=color)
+    folder.add("wide.jpg", (96, 48), color="white")
     report = check(folder.config(num_repeats=2, batch_size=2))
     assert report.findings == ()
     assert (report.images, report.steps_per_epoch, report.trainable) == (4, 4, True)
-    assert report.buckets == (BucketFacts(64, 64, 3, 3), BucketFacts(80, 48, 1, 1))
+    assert [(bucket.width, bucket.images, bucket.batches) for bucket in report.buckets] == [
+        (64, 3, 3),
+        (80, 1, 1),
+    ]
     require_trainable(report)
 
 
@@ -44,7 +65,9 @@ def test_the_report_is_json(folder: Any) -> None:
     values = json.loads(json.dumps(check(folder.config()).as_json()))
     assert values["trainable"] is True
     assert values["images"] == values["steps_per_epoch"] == 1
-    assert values["buckets"] == [{"width": 64, "height": 64, "images": 1, "batches": 1}]
+    assert (
+        values["buckets"][0] | {"width": 64, "height": 64, "images": 1, "batches": 1} == values["buckets"][0]
+    )
     assert values["findings"][0]["level"] == "warning"
     assert values["findings"][0]["path"] == str(folder.images)
 
@@ -75,7 +98,7 @@ def test_images_without_captions_are_listed_up_to_ten(folder: Any) -> None:
 def test_missing_captions_can_be_allowed(folder: Any) -> None:
     folder.add("bare.png", caption=None)
     folder.add("good.png")
-    report = check(folder.config(), allow_missing_captions=True)
+    report = check(folder.config(), Asked(allow_missing_captions=True))
     require_trainable(report)
     assert said(report, "warning") == [
         f"1 image in {folder.images} without a .txt caption file: bare.png. They are not trained on."
@@ -85,7 +108,7 @@ def test_missing_captions_can_be_allowed(folder: Any) -> None:
 
 def test_allowing_missing_captions_does_not_allow_none_at_all(folder: Any) -> None:
     folder.add("bare.png", caption=None)
-    assert "no images to train on" in refusal(check(folder.config(), allow_missing_captions=True))
+    assert "no images to train on" in refusal(check(folder.config(), Asked(allow_missing_captions=True)))
 
 
 @pytest.mark.parametrize("name", ["cut.jpg", "cut.png", "cut.webp", "cut.bmp", "progressive.jpg"])
@@ -166,7 +189,7 @@ def test_a_rotation_noted_after_the_pixels_is_found_by_decoding(folder: Any) -> 
 
 
 def test_empty_and_equal_captions_are_warnings(folder: Any) -> None:
-    folder.add("a.png", caption="")
+    folder.add("a.png", caption="", color="white")
     folder.add("b.png", caption=" ")
     warnings = said(check(folder.config()), "warning")
     assert warnings[0] == f"2 empty captions in {folder.images}: a.txt, b.txt. Write what the image shows."
@@ -188,7 +211,7 @@ def test_an_image_enlarged_more_than_twice_is_a_warning(folder: Any) -> None:
 
 
 def test_ignored_files_are_a_warning_and_subfolders_a_note(folder: Any) -> None:
-    folder.add("a.png")
+    folder.add("a.png", color="white")
     folder.add("b.Jpg")
     (folder.images / "old").mkdir()
     report = check(folder.config())
@@ -197,9 +220,9 @@ def test_ignored_files_are_a_warning_and_subfolders_a_note(folder: Any) -> None:
 
 
 def test_a_bucket_with_less_than_a_batch_is_a_warning(folder: Any) -> None:
-    for number in range(2):
-        folder.add(f"square{number}.png", (64, 64))
-    folder.add("wide.png", (96, 48))
+    for number, color in enumerate(PLAIN[:2]):
+        folder.add(f"square{number}.png", (64, 64), color=color)
+    folder.add("wide.png", (96, 48), color="white")
     warnings = said(check(folder.config(batch_size=2)), "warning")
     assert len(warnings) == 1
     assert "batch size of 2 fall into 80x48 (1 image)" in warnings[0]
@@ -217,7 +240,7 @@ def test_progress_counts_the_images_of_all_datasets(
     folder: Any, write_toml: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder.add("a.png")
-    folder.add("b.png")
+    folder.add("b.png", color="teal")
     Image.new("RGB", (64, 64)).save(tmp_path / "images" / "c.png")
     (tmp_path / "images" / "c.txt").write_text("c")
     dataset = '[[datasets]]\nimage_directory = "{}"\ncache_directory = "{}"\n'
@@ -230,3 +253,51 @@ def test_progress_counts_the_images_of_all_datasets(
     report = check(read_config(path), progress=lambda done, total: seen.append((done, total)))
     assert report.images == 3
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_epochs_for_a_target_are_those_of_a_run_that_aims_at_it(folder: Any) -> None:
+    for number in range(5):
+        folder.add(f"{number}.png")
+    report = check(folder.config(batch_size=2), Asked(target_steps=100))
+    assert (report.steps_per_epoch, report.epochs) == (3, 33)
+    assert report.as_json()["epochs"] == 33
+    assert check(folder.config()).epochs is None
+
+
+def test_the_check_before_a_run_returns_warnings_and_refuses_errors(folder: Any) -> None:
+    folder.add("a.png", caption="")
+    assert [finding.level for finding in check_before_run(folder.config())] == ["warning"]
+    folder.add("b.png").write_bytes(b"")
+    with pytest.raises(RequestError, match=r"b\.png is empty"):
+        check_before_run(folder.config())
+
+
+def test_a_broken_control_image_stops_the_training_as_its_image_does(folder: Any) -> None:
+    folder.add("a.png")
+    folder.add("b.png", color="teal")
+    controls = folder.root / "control"
+    controls.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        Image.effect_noise((300, 300), 90).convert("RGB").save(controls / name)
+    (controls / "b.jpg").write_bytes((controls / "b.jpg").read_bytes()[:-3000])
+    toml = folder.config().path
+    toml.write_text(f'{toml.read_text()}control_directory = "{controls}"\n')
+    report = check(read_config(toml, DatasetRules(control="any", keys=("control_directory",))))
+    assert refusal(report) == f"{controls / 'b.jpg'} is cut off. Replace it or remove it."
+    assert report.images == 1
+
+
+def test_what_a_stopped_check_learnt_is_kept(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        old(folder.add(f"{number}.png", color=PLAIN[number]))
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("musabi.dataset.remembered.SETTLED_NS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        check(folder.config(), progress=stop)
+    seen: list[tuple[int, int]] = []
+    check(folder.config(), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(3, 3)]

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from musabi.dataset.config import read_config
-from musabi.dataset.keys import KEYS
+from musabi.dataset.config import ANY_MODEL, Control, OneFrame, read_config
+from musabi.dataset.frames import Extraction
+from musabi.dataset.keys import KEYS, uses
 from musabi.errors import RequestError
+from musabi.recipes.recipe import DatasetRules
 
 Write = Callable[[str], Path]
 
@@ -134,11 +136,11 @@ def test_a_value_of_the_wrong_type_is_named(write_toml: Write, line: str, said: 
     assert said in refusal(write_toml(GOOD + line + "\n"))
 
 
-@pytest.mark.parametrize("name", [key.name for key in KEYS if key.only_for])
+@pytest.mark.parametrize("name", [key.name for key in KEYS if not uses(key, DatasetRules())])
 def test_keys_of_other_models_are_refused_with_the_reason(write_toml: Write, name: str) -> None:
     message = refusal(write_toml(GOOD + f"{name} = 1\n"))
     assert f"{name} is for " in message
-    assert "Z-Image takes single images only" in message
+    assert "and this model takes single images only. Remove it." in message
 
 
 def test_a_dataset_without_images_is_named(write_toml: Write) -> None:
@@ -216,3 +218,135 @@ def test_a_jsonl_dataset_needs_a_cache_directory_and_its_file(write_toml: Write,
     assert "needs a cache_directory" in refusal(write_toml(text))
     dataset = read_config(write_toml(text + 'cache_directory = "{cache}"\n')).datasets[0]
     assert dataset.jsonl == tmp_path / "list.jsonl"
+
+
+EDIT = DatasetRules(control="any", bucket_step=32)
+KONTEXT = DatasetRules(control="one")
+ONE_FRAME = DatasetRules(takes=("image",), control="each_index")
+LAYERED = DatasetRules(multiple_target=True)
+VIDEO = DatasetRules(takes=("image", "video"), fps=16.0)
+FRAMEPACK = DatasetRules(takes=("video",), fps=30.0, keys=("fp_latent_window_size",))
+VIDEOS = (
+    '[[datasets]]\nvideo_directory = "{images}"\ncache_directory = "{cache}"\ncaption_extension = ".txt"\n'
+)
+
+
+def refused(path: Path, rules: DatasetRules) -> str:
+    with pytest.raises(RequestError) as caught:
+        read_config(path, rules, model="Some Model")
+    return str(caught.value)
+
+
+def test_a_video_dataset_has_its_own_keys_and_defaults(write_toml: Write, tmp_path: Path) -> None:
+    config = read_config(write_toml(VIDEOS), VIDEO, "wan")
+    (dataset,) = config.datasets
+    assert (dataset.medium, dataset.image_directory, dataset.architecture) == (
+        "video",
+        tmp_path / "images",
+        "wan",
+    )
+    assert dataset.video == Extraction(target_fps=16.0)
+    text = "target_frames = [1, 26]\nframe_extraction = 'slide'\nframe_stride = 3\nframe_sample = 4\n"
+    (dataset,) = read_config(
+        write_toml(VIDEOS + text + "max_frames = 81\nsource_fps = 30.0\n"), VIDEO, "wan"
+    ).datasets
+    assert dataset.video == Extraction("slide", (1, 26), 3, 4, 81, 30.0, 16.0, 4)
+    assert dataset.video.lengths == (1, 25)
+    assert dataset.window is None
+
+
+def test_framepack_has_sections_of_its_window_and_other_models_none(write_toml: Write) -> None:
+    assert read_config(write_toml(VIDEOS), FRAMEPACK).datasets[0].window == 9
+    images = FRAMEPACK.model_copy(update={"takes": ("image", "video")})
+    assert read_config(write_toml(GOOD), images).datasets[0].window is None
+    path = write_toml(VIDEOS + "fp_latent_window_size = 4\n")
+    assert read_config(path, FRAMEPACK).datasets[0].window == 4
+    assert "fp_latent_window_size is for FramePack, and Some Model takes images and videos only" in refused(
+        path, VIDEO
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "text", "said"),
+    [
+        (VIDEO, VIDEOS + "source_fps = 30\n", "with a decimal point, such as 30.0, not 30."),
+        (VIDEO, VIDEOS + "source_fps = 0.0\n", "with a decimal point, such as 30.0, not 0.0."),
+        (VIDEO, VIDEOS + "target_frames = 25\n", "a list of whole numbers of at least 1, such as [1, 25]"),
+        (VIDEO, VIDEOS + "target_frames = [1, 25.0]\n", "target_frames must be a list of whole numbers"),
+        (VIDEO, VIDEOS + 'target_frames = [1, "25"]\n', "target_frames must be a list of whole numbers"),
+        (VIDEO, VIDEOS + "target_frames = []\n", "target_frames must be a list of whole numbers"),
+        (VIDEO, VIDEOS + 'frame_extraction = "all"\n', '"head", "chunk", "slide", "uniform", "full", not'),
+        (VIDEO, VIDEOS + "frame_stride = 0\n", "frame_stride must be a whole number of at least 1"),
+        (VIDEO, VIDEOS + "image_directory = '/x'\n", "has image_directory and video_directory. Make two"),
+        (VIDEO, GOOD + "target_frames = [25]\n", "target_frames belongs to a video dataset. Remove it."),
+        (VIDEO, VIDEOS.replace("{images}", "{images}x"), "imagesx is not there"),
+        (VIDEO, VIDEOS.replace("{images}", "clips"), "which the trainer would look for in the folder it"),
+        (VIDEO, VIDEOS.replace("video_d", "d"), "Did you mean 'video_directory'?"),
+        (VIDEO, VIDEOS + "resolution = [16, 16]\n", "too small for buckets"),
+        (FRAMEPACK, GOOD, "image_directory is for image datasets, and Some Model takes videos only."),
+        (FRAMEPACK, '[[datasets]]\ncaption_extension = ".txt"\n', "names no videos. Add video_directory"),
+        (
+            EDIT,
+            GOOD + "qwen_image_edit_no_resize_control = true\n",
+            "is now called no_resize_control. Rename",
+        ),
+        (
+            EDIT,
+            "[general]\nflux_kontext_no_resize_control = true\n" + GOOD,
+            "is now called no_resize_control",
+        ),
+        (EDIT, GOOD + 'control_directory = "{images}"\n', "is the folder of the dataset itself"),
+        (EDIT, GOOD + 'control_directory = "{images}/c"\n', "images/c is not there"),
+        (EDIT, HEAD + 'caption_extension = ".txt"\nresolution = 1040\n', "must be multiples of 32"),
+        (EDIT, HEAD + "resolution = 63\n" + 'enable_bucket = true\ncaption_extension = ".t"\n', "Take 64 or"),
+        (KONTEXT, GOOD, "Some Model needs a control image for each item. Add control_directory."),
+        (EDIT, GOOD + "multiple_target = true\n", "takes images with control images. Remove it."),
+        (LAYERED, GOOD, "Some Model is trained on images in layers"),
+        (ONE_FRAME, GOOD + 'control_directory = "/tmp"\n', "fp_1f_clean_indices is missing"),
+    ],
+)
+def test_traps_of_other_models_are_named_with_the_mend(
+    write_toml: Write, rules: DatasetRules, text: str, said: str
+) -> None:
+    assert said in refused(write_toml(text), rules)
+
+
+def test_a_video_jsonl_dataset_needs_a_cache_directory_too(write_toml: Write, tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text("")
+    text = f'[[datasets]]\nvideo_jsonl_file = "{tmp_path}/list.jsonl"\n'
+    assert "a dataset with video_jsonl_file needs a cache_directory. Add one." in refused(
+        write_toml(text), VIDEO
+    )
+
+
+def test_a_jsonl_dataset_has_its_control_images_in_the_file(write_toml: Write, tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text("")
+    text = (
+        f'[[datasets]]\nimage_jsonl_file = "{tmp_path}/list.jsonl"\ncache_directory = "{{cache}}"\n'
+        "enable_bucket = true\n"
+    )
+    assert read_config(write_toml(text), KONTEXT).datasets[0].control == Control()
+    assert "the trainer passes over control_directory" in refused(
+        write_toml(text + 'control_directory = "{images}"\n'), KONTEXT
+    )
+
+
+def test_control_keys_reach_the_dataset(write_toml: Write, tmp_path: Path) -> None:
+    (tmp_path / "control").mkdir()
+    text = f'control_directory = "{tmp_path}/control"\ncontrol_resolution = 512\nno_resize_control = true\n'
+    (dataset,) = read_config(write_toml(GOOD + text), EDIT).datasets
+    assert dataset.control == Control(tmp_path / "control", (512, 512), False)
+    text = (
+        f'control_directory = "{tmp_path}/control"\nfp_1f_clean_indices = [0, 10]\nfp_1f_target_index = 1\n'
+    )
+    (dataset,) = read_config(write_toml(GOOD + text + "fp_1f_no_post = true\n"), ONE_FRAME).datasets
+    assert dataset.one_frame == OneFrame((0, 10), 1, True)
+    assert read_config(write_toml(GOOD + "multiple_target = true\n"), LAYERED).datasets[0].multiple_target
+
+
+def test_a_dataset_is_read_for_showing_whichever_model_it_is_for(write_toml: Write, tmp_path: Path) -> None:
+    (tmp_path / "control").mkdir()
+    frame = "fp_1f_clean_indices = [0]\nfp_1f_target_index = 1\nmultiple_target = true\n"
+    text = f'{GOOD}control_directory = "{tmp_path}/control"\n{frame}{VIDEOS.replace("{cache}", "{cache}2")}'
+    config = read_config(write_toml(text), ANY_MODEL)
+    assert [dataset.medium for dataset in config.datasets] == ["image", "video"]

@@ -127,7 +127,7 @@ def test_a_jsonl_dataset_takes_captions_as_they_are(folder: Any) -> None:
         ('{"caption": "x"}', "line 1 has no image_path in quotes"),
         ('{"image_path": "/a.png"}', "line 1 has no caption in quotes"),
         ('{"image_path": "a.png", "caption": "x"}', 'image_path must be an absolute path, not "a.png"'),
-        ('{"image_path": "/a.png", "caption": "x", "control_path": "/b.png"}', "Z-Image takes none"),
+        ('{"image_path": "/a.png", "caption": "x", "control_path": "/b.png"}', "the model takes none"),
     ],
 )
 def test_a_wrong_line_of_a_jsonl_file_is_named(folder: Any, line: str, said: str) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from musabi.dataset.prompts import Prompt, read_prompts
+from musabi.dataset.prompts import Prompt, PromptRules, prompt_line, read_prompts
 from musabi.errors import RequestError
 
 
@@ -94,3 +94,28 @@ def test_a_byte_order_mark_and_other_encodings_are_named(tmp_path: Path) -> None
     assert "byte-order mark" in refusal(write(tmp_path, "\ufeff# comment\nA photo\n"))
     (tmp_path / "prompts.txt").write_bytes(b"caf\xe9")
     assert "not UTF-8" in refusal(tmp_path / "prompts.txt")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A photo",
+        "A photo, 35 mm --w 512 --h 768 --s 8 --fs 3.5 --l 1.0 --n blurry, bad - worse --d 42",
+        "A photo --l 0.00001 --fs 10.0",
+    ],
+)
+def test_a_prompt_is_written_as_it_was_read(tmp_path: Path, line: str) -> None:
+    (prompt,) = read_prompts(write(tmp_path, line))
+    (again,) = read_prompts(write(tmp_path, prompt_line(prompt)))
+    assert again == prompt and again.given == prompt.given
+    bare = line.split(" --")[0]
+    assert prompt_line(prompt).startswith(bare) and ("--" in line) == ("--" in prompt_line(prompt))
+
+
+def test_files_of_a_prompt_are_written_too(tmp_path: Path) -> None:
+    one, two = tmp_path / "a.png", tmp_path / "b c.png"
+    one.touch(), two.touch()
+    rules = PromptRules("Edit", frozenset({"w", "ci", "i"}))
+    line = f"A photo --w 64 --i {one} --ci {one} --ci {two}"
+    (prompt,) = read_prompts(write(tmp_path, line), rules)
+    assert prompt_line(prompt) == line

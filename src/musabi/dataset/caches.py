@@ -8,19 +8,19 @@ before caching starts, so every whole file found afterwards was made from what t
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from musabi import whole
+from musabi.dataset.candidates import files_in
 from musabi.dataset.config import ImageDataset
-from musabi.dataset.identity import Memory, content_hash, model_identity
+from musabi.dataset.extensions import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from musabi.dataset.identity import Memory, content_hash, models_identity, sampled_hash
 from musabi.dataset.items import Item, Scan
 from musabi.job.facts import CacheFacts
 
 Kind = Literal["latents", "text"]
-ARCHITECTURE = "zi"
-"""Z-Image in cache file names (musubi-tuner v0.3.4, dataset/architectures.py)."""
 MEMORY_NAME = ".musabi-seen.json"
 FORMAT = 1
 
@@ -30,20 +30,48 @@ class CacheInputs:
     """What every file of one kind is made with besides its item: engine, weights, options that matter."""
 
     engine: str
-    weights: Path
+    weights: tuple[Path, ...]
     options: tuple[str, ...] = ()
 
 
 def latents_file(item: Item, dataset: ImageDataset) -> Path:
-    """Return the place of the item's cached latents; the name has the stored image's size in pixels."""
-    return (
-        dataset.cache_directory / f"{item.key}_{item.width:04d}x{item.height:04d}_{ARCHITECTURE}.safetensors"
+    """Return the place of an image's cached latents; the name has the stored image's size in pixels."""
+    return dataset.cache_directory / f"{item.key}_{_size(item.width, item.height)}_{_ending(dataset)}"
+
+
+def latents_files(item: Item, dataset: ImageDataset) -> tuple[Path, ...]:
+    """Return the places of all of the item's cached latents: one of an image, one of each clip of a video.
+
+    Names of clips have the first frame, the frames and the bucket's size; FramePack's sections are numbered.
+    """
+    if item.medium == "image":
+        return (latents_file(item, dataset),)
+    rest = f"{_size(*item.bucket)}_{_ending(dataset)}"
+    return tuple(
+        dataset.cache_directory / f"{item.key}_{clip.start:05d}-{clip.frames:03d}{number}_{rest}"
+        for clip in item.clips
+        for number in _numbers(clip.frames, dataset)
     )
+
+
+def _numbers(frames: int, dataset: ImageDataset) -> tuple[str, ...]:
+    """Return what the names of a clip's files have after its frames."""
+    if dataset.window is None:
+        return ("",)
+    return tuple(f"-{number:04d}" for number in range(dataset.sections(frames)))
 
 
 def text_file(item: Item, dataset: ImageDataset) -> Path:
     """Return the place of the item's cached caption embedding."""
-    return dataset.cache_directory / f"{item.key}_{ARCHITECTURE}_te.safetensors"
+    return dataset.cache_directory / f"{item.key}_{dataset.architecture}_te.safetensors"
+
+
+def _size(width: int, height: int) -> str:
+    return f"{width:04d}x{height:04d}"
+
+
+def _ending(dataset: ImageDataset) -> str:
+    return f"{dataset.architecture}.safetensors"
 
 
 def stamp_file(dataset: ImageDataset, kind: Kind) -> Path:
@@ -71,24 +99,31 @@ def cache_facts(
 
 
 def item_identities(kind: Kind, scan: Scan, memory: Memory) -> dict[Path, str]:
-    """Map each expected cache file to what its item gives it: pixels and bucket, or caption."""
-    name = _KINDS[kind].name
-    identity = _KINDS[kind].identity
-    return {name(item, scan.dataset): identity(item, memory) for item in scan.items}
+    """Map each expected cache file to what its item gives it: pixels, frames and bucket, or caption."""
+    of_item = _KINDS[kind].identities
+    return {
+        path: identity
+        for item in scan.items
+        for path, identity in of_item(item, scan.dataset, memory).items()
+    }
 
 
 def _dataset_state(kind: Kind, scan: Scan, inputs: CacheInputs, memory: Memory) -> CacheFacts:
     stamp_path = stamp_file(scan.dataset, kind)
     stamp = _read_stamp(stamp_path)
     # Weights that were removed after caching leave the caches as good as they were.
-    model = model_identity(inputs.weights, memory) or str(stamp.get("model", ""))
+    model = models_identity(inputs.weights, memory) or str(stamp.get("model", ""))
     wanted = {
         path.name: _fingerprint(inputs.engine, model, inputs.options, identity)
         for path, identity in item_identities(kind, scan, memory).items()
     }
     folder = scan.dataset.cache_directory
     made = stamp["files"]
-    there = {path.name for path in folder.glob(_KINDS[kind].pattern) if not path.name.startswith(".")}
+    there = {
+        path.name
+        for path in folder.glob(_KINDS[kind].pattern.format(scan.dataset.architecture))
+        if not path.name.startswith(".")
+    }
     fresh = {
         name
         for name in there & wanted.keys()
@@ -116,24 +151,48 @@ def _fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
 
-def _pixels_identity(item: Item, memory: Memory) -> str:
-    return _fingerprint(memory.recall(item.image, content_hash), item.bucket)
+def _latents_identities(item: Item, dataset: ImageDataset, memory: Memory) -> dict[Path, str]:
+    """Return what each of the item's latents files is made of, besides the frames that its name tells."""
+    more: list[object] = [_content(path, memory) for path in (*item.controls, *item.layers)]
+    if item.controls:
+        more += [item.control_sizes]
+    if dataset.one_frame is not None:
+        more += [asdict(dataset.one_frame)]
+    if dataset.video is not None:
+        more += [dataset.video.source_fps and (dataset.video.source_fps, dataset.video.target_fps)]
+        more += [dataset.window]
+    made_of = _fingerprint(_content(item.image, memory), item.bucket, *more)
+    return dict.fromkeys(latents_files(item, dataset), made_of)
 
 
-def _caption_identity(item: Item, memory: Memory) -> str:
-    return _fingerprint(item.caption)
+def _text_identities(item: Item, dataset: ImageDataset, memory: Memory) -> dict[Path, str]:
+    """Return what the item's text file is made of: some models' text encoders see the control images too."""
+    more: list[object] = []
+    if item.controls and item.medium == "image":
+        more = [[_content(path, memory) for path in item.controls], item.control_sizes]
+    return {text_file(item, dataset): _fingerprint(item.caption, *more)}
+
+
+def _content(path: Path, memory: Memory) -> object:
+    """Return what an image, a video or a folder of frames is."""
+    if path.suffix in VIDEO_EXTENSIONS and path.is_file():
+        return memory.recall(path, sampled_hash)
+    if path.is_dir():
+        return [
+            (frame.name, memory.recall(frame, content_hash)) for frame in files_in(path, IMAGE_EXTENSIONS)
+        ]
+    return memory.recall(path, content_hash)
 
 
 @dataclass(frozen=True)
 class _KindOfCache:
-    """How one kind's files are named and found, and what an item gives them."""
+    """How one kind's files are found ({}: the model's name in them), and what an item gives each of its own."""
 
-    name: Callable[[Item, ImageDataset], Path]
     pattern: str
-    identity: Callable[[Item, Memory], str]
+    identities: Callable[[Item, ImageDataset, Memory], dict[Path, str]]
 
 
 _KINDS: Mapping[Kind, _KindOfCache] = {
-    "latents": _KindOfCache(latents_file, f"*_{ARCHITECTURE}.safetensors", _pixels_identity),
-    "text": _KindOfCache(text_file, f"*_{ARCHITECTURE}_te.safetensors", _caption_identity),
+    "latents": _KindOfCache("*_{}.safetensors", _latents_identities),
+    "text": _KindOfCache("*_{}_te.safetensors", _text_identities),
 }

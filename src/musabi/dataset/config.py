@@ -2,38 +2,106 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from musabi.dataset.buckets import STEP
-from musabi.dataset.keys import BY_NAME, USED, Place
+from musabi.dataset.frames import DEFAULT_MOST, Extraction, sections
+from musabi.dataset.keys import KEYS, Medium
+from musabi.dataset.reading import Reading, absolute, check_keys, check_medium, existing_folder
+from musabi.dataset.toml_file import Table, read_tables
 from musabi.errors import RequestError
+from musabi.recipes.recipe import DatasetRules
 
 GLOB_CHARACTERS = "[]*?"
 DEFAULT_RESOLUTION = (960, 544)
 """[width, height] in pixels where a TOML names none (musubi-tuner v0.3.4, dataset/config_utils.py)."""
+DEFAULT_WINDOW = 9
+"""`fp_latent_window_size` where a TOML names none (musubi-tuner v0.3.4, dataset/config_utils.py)."""
+Z_IMAGE = "zi"
+"""Z-Image in cache file names (musubi-tuner v0.3.4, dataset/architectures.py)."""
+
+ANY_MODEL = DatasetRules(
+    takes=("image", "video"),
+    control="any",
+    keys=tuple(key.name for key in KEYS if key.needs in ("indices", "targets")),
+)
+"""For reading a dataset to show it, whichever model it is for: refuses only what no model takes."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Control:
+    """Where control images come from and what becomes of them.
+
+    `directory` is None where a JSONL file names them. Without `resolution` (width, height) they are cropped
+    to their image's bucket, with it to a bucket of that area. Where they keep their size (`resize` off), it
+    is the most that they may have.
+    """
+
+    directory: Path | None = None
+    resolution: Size | None = None
+    resize: bool = True
+
+
+@dataclass(frozen=True)
+class OneFrame:
+    """How a video model is trained on single frames: places on its time axis, in latent frames.
+
+    `clean` are those of the control images, `target` that of the image. `window` is FramePack's section.
+    """
+
+    clean: tuple[int, ...]
+    target: int
+    no_post: bool = False
+    window: int = DEFAULT_WINDOW
 
 
 @dataclass(frozen=True)
 class ImageDataset:
     """One `[[datasets]]` table with everything filled in. `resolution` is (width, height) in pixels.
 
-    `image_directory` is the folder of the images or, with `jsonl`, the folder that holds that file.
+    `image_directory` is the folder of the images, or of the videos where `video` says how they are cut; with
+    `jsonl`, it is the folder that holds that file. `window` is FramePack's number of latent frames in a
+    section; other models have none.
     """
 
     image_directory: Path
     cache_directory: Path
     caption_extension: str = ".txt"
-    resolution: tuple[int, int] = DEFAULT_RESOLUTION
+    resolution: Size = DEFAULT_RESOLUTION
     batch_size: int = 1
     num_repeats: int = 1
     enable_bucket: bool = False
     bucket_no_upscale: bool = False
     jsonl: Path | None = None
+    architecture: str = Z_IMAGE
+    rules: DatasetRules = field(default_factory=DatasetRules, compare=False)
+    video: Extraction | None = None
+    control: Control = Control()
+    multiple_target: bool = False
+    one_frame: OneFrame | None = None
+    window: int | None = None
+
+    @property
+    def place(self) -> Path:
+        """What a message names: the JSONL file, or the folder."""
+        return self.jsonl or self.image_directory
+
+    @property
+    def medium(self) -> Medium:
+        return "image" if self.video is None else "video"
+
+    @property
+    def bucket_step(self) -> int:
+        """Sides of buckets are multiples of this, in pixels."""
+        return self.rules.bucket_step
+
+    def sections(self, frames: int) -> int:
+        """Return the number of cache files that a clip of `frames` frames is kept in; 0: it is too short."""
+        return 1 if self.window is None else sections(frames, self.window, self.rules.latent_frames)
 
 
 @dataclass(frozen=True)
@@ -44,218 +112,207 @@ class DatasetConfig:
     datasets: tuple[ImageDataset, ...]
 
 
-def read_config(path: Path) -> DatasetConfig:
-    """Read the dataset TOML at `path` as musubi-tuner would for Z-Image.
+def read_config(
+    path: Path, rules: DatasetRules | None = None, architecture: str = Z_IMAGE, model: str = "this model"
+) -> DatasetConfig:
+    """Read the dataset TOML at `path` as musubi-tuner would for a model.
 
-    Values fall back from a dataset to `[general]` to musubi-tuner's defaults.
+    Values fall back from a dataset to `[general]` to musubi-tuner's defaults. `rules` say what the model
+    takes (None: single images, as Z-Image), `architecture` is its name in cache files, `model` its name in
+    messages.
 
     Raises:
         RequestError: the file, a key or a value is wrong; the message names the file and the key.
     """
-    tables = _parse(path)
-    general, datasets = _tables(path, tables)
-    _check_keys(path, "[general]", "general", general)
-    config = DatasetConfig(
-        path,
-        tuple(
-            _dataset(path, f"[[datasets]] number {number}", entry, general)
-            for number, entry in enumerate(datasets, start=1)
-        ),
+    reading = Reading(path, rules or DatasetRules(), architecture, model)
+    general, tables = read_tables(path)
+    check_keys(reading, "general", general)
+    datasets = tuple(
+        _dataset(replace(reading, table=f"[[datasets]] number {number}"), table, general)
+        for number, table in enumerate(tables, start=1)
     )
+    config = DatasetConfig(path, datasets)
     _check_caches_apart(config)
     return config
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    if path.suffix.lower() != ".toml":
-        raise RequestError(f"The dataset config {path} must be a file whose name ends in .toml.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise RequestError(
-            f"The dataset config {path} is not there. Copy dataset.toml.example to that place, "
-            "or name another with DATASET_CONFIG."
-        ) from None
-    except OSError as error:
-        raise RequestError(f"The dataset config {path} can't be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise RequestError(f"The dataset config {path} is not UTF-8 text. Save it as UTF-8.") from None
-    if text.startswith("\ufeff"):
-        raise RequestError(f'{path} begins with a byte-order mark. Save it as UTF-8 "without BOM".')
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{path}, {_where(str(error), text)}. Mend that line of the TOML.") from None
-
-
-def _where(message: str, text: str) -> str:
-    """Turn tomllib's message into `line L, column C: what`; "at end of document" becomes its place too."""
-    what, _, place = message.rpartition(" (at ")
-    found = re.match(r"line (\d+), column (\d+)", place)
-    if found:
-        line, column = found.groups()
-        return f"line {line}, column {column}: {what}"
-    lines = text.split("\n")
-    return f"line {len(lines)}, column {len(lines[-1]) + 1}: {what or message}"
-
-
-def _tables(path: Path, tables: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    for name in tables:
-        if name in ("general", "datasets"):
-            continue
-        if name in BY_NAME:
-            place = "[general]" if "general" in BY_NAME[name].places else "[[datasets]]"
-            raise RequestError(f"{path}: {name} stands above the first table. Put it under {place}.")
-        raise RequestError(f"{path}: unknown key {name!r}.{_nearest(name, ('general', 'datasets'))}")
-    general, datasets = tables.get("general", {}), tables.get("datasets")
-    if not isinstance(general, dict):
-        raise RequestError(f"{path}: general must be a table. Write [general], with its keys below it.")
-    if isinstance(datasets, dict):
-        raise RequestError(f"{path}: [datasets] needs double brackets. Write [[datasets]].")
-    if (
-        not isinstance(datasets, list)
-        or not datasets
-        or not all(isinstance(entry, dict) for entry in datasets)
-    ):
-        raise RequestError(
-            f"{path} has no [[datasets]] table. Add one with image_directory and cache_directory."
-        )
-    return general, datasets
-
-
-def _nearest(name: str, names: tuple[str, ...]) -> str:
-    matches = get_close_matches(name, names, n=1, cutoff=0.5)
-    return f" Did you mean {matches[0]!r}?" if matches else f" Known keys: {', '.join(names)}."
-
-
-def _check_keys(path: Path, where: str, place: Place, table: Mapping[str, Any]) -> None:
-    for name, value in table.items():
-        key = BY_NAME.get(name)
-        if key is None:
-            here = tuple(known for known in USED if place in BY_NAME[known].places)
-            close = get_close_matches(name, USED, n=1, cutoff=0.5)
-            raise RequestError(
-                f"{path}, {where}: unknown key {name!r}.{_nearest(name, USED if close else here)}"
-            )
-        if key.only_for:
-            raise RequestError(
-                f"{path}, {where}: {name} is for {key.only_for}, and Z-Image takes single images only. "
-                "Remove it."
-            )
-        if place not in key.places:
-            raise RequestError(f"{path}, {where}: {name} belongs under [[datasets]]. Move it there.")
-        if not key.kind.holds(value):
-            raise RequestError(f"{path}, {where}: {name} must be {key.kind.name}, not {_shown(value)}.")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value)
-
-
-def _dataset(path: Path, where: str, table: Mapping[str, Any], general: Mapping[str, Any]) -> ImageDataset:
-    _check_keys(path, where, "datasets", table)
+def _dataset(reading: Reading, table: Table, general: Table) -> ImageDataset:
+    check_keys(reading, "datasets", table)
+    medium = _medium(reading, table)
+    check_medium(reading, medium, table)
     values = {**general, **table}
-    place = f"{path}, {where}"
-    resolution = values.get("resolution", DEFAULT_RESOLUTION)
-    folder, jsonl = _images(place, path, values)
+    folder, jsonl = _source(reading, values, medium)
+    sectioned = medium == "video" and "fp_latent_window_size" in reading.rules.keys
     dataset = ImageDataset(
         image_directory=folder,
-        cache_directory=_cache_directory(place, path, values, folder, jsonl),
-        caption_extension=_caption_extension(place, values, jsonl),
-        resolution=(resolution, resolution)
-        if isinstance(resolution, int)
-        else (resolution[0], resolution[1]),
+        cache_directory=_cache_directory(reading, values, folder, jsonl),
+        caption_extension=_caption_extension(reading, values, jsonl),
+        resolution=_size(values.get("resolution", DEFAULT_RESOLUTION)),
         batch_size=values.get("batch_size", 1),
         num_repeats=values.get("num_repeats", 1),
         enable_bucket=values.get("enable_bucket", False),
         bucket_no_upscale=values.get("bucket_no_upscale", False),
         jsonl=jsonl,
+        architecture=reading.architecture,
+        rules=reading.rules,
+        video=_extraction(reading.rules, values) if medium == "video" else None,
+        control=_control(reading, values, folder, jsonl),
+        multiple_target=_multiple_target(reading, values),
+        one_frame=_one_frame(reading, values) if medium == "image" else None,
+        window=values.get("fp_latent_window_size", DEFAULT_WINDOW) if sectioned else None,
     )
-    _check_resolution(place, dataset)
+    _check_resolution(reading, dataset)
     return dataset
 
 
-def _images(place: str, path: Path, values: Mapping[str, Any]) -> tuple[Path, Path | None]:
-    """Return the folder of the images and the JSONL file, if that names them."""
-    directory, jsonl = values.get("image_directory"), values.get("image_jsonl_file")
-    if directory is not None and jsonl is not None:
-        raise RequestError(f"{place}: image_directory and image_jsonl_file exclude each other. Remove one.")
-    if jsonl is not None:
-        file = _absolute(place, path, "image_jsonl_file", jsonl)
-        if not file.is_file():
-            raise RequestError(f"{place}: image_jsonl_file {file} is not there. Correct the path.")
-        return file.parent, file
-    if directory is None:
-        raise RequestError(f"{place} names no images. Add image_directory with the path of the image folder.")
-    folder = _absolute(place, path, "image_directory", directory)
-    if not folder.exists():
-        raise RequestError(f"{place}: image_directory {folder} is not there. Make it, or correct the path.")
-    if not folder.is_dir():
+def _medium(reading: Reading, table: Table) -> Medium:
+    """Return what the dataset holds, by its keys."""
+    images = [name for name in ("image_directory", "image_jsonl_file") if name in table]
+    videos = [name for name in ("video_directory", "video_jsonl_file") if name in table]
+    if images and videos:
         raise RequestError(
-            f"{place}: image_directory {folder} is not a folder. Name the folder of the images."
+            f"{reading.place} has {images[0]} and {videos[0]}. Make two [[datasets]] of it, "
+            "each with its own cache_directory."
         )
-    return folder, None
+    if not images and not videos:
+        only_videos = reading.rules.takes == ("video",)
+        named = "video" if only_videos else "image"
+        raise RequestError(
+            f"{reading.place} names no {named}s. Add {named}_directory with the path of the {named} folder."
+        )
+    return "video" if videos else "image"
 
 
-def _absolute(place: str, path: Path, name: str, value: str) -> Path:
-    """Return the path `value`; the trainer would look for a relative one wherever it was started."""
-    given = Path(value)
-    if value and given.is_absolute():
-        return Path(os.path.normpath(given))
-    beside = path.resolve().parent / given.expanduser()
-    here = Path.cwd() / given.expanduser()
-    meant = here if here.exists() and not beside.exists() else beside
-    raise RequestError(
-        f'{place}: {name} must be an absolute path, not "{value}". '
-        f'Write {name} = "{os.path.normpath(meant)}".'
-    )
+def _source(reading: Reading, values: Mapping[str, Any], medium: Medium) -> tuple[Path, Path | None]:
+    """Return the folder of the images or videos and the JSONL file, if that names them."""
+    name, listed = f"{medium}_directory", f"{medium}_jsonl_file"
+    directory, jsonl = values.get(name), values.get(listed)
+    if directory is not None and jsonl is not None:
+        raise RequestError(f"{reading.place}: {name} and {listed} exclude each other. Remove one.")
+    if jsonl is not None:
+        file = absolute(reading, listed, jsonl)
+        if not file.is_file():
+            raise RequestError(f"{reading.place}: {listed} {file} is not there. Correct the path.")
+        return file.parent, file
+    return existing_folder(reading, name, str(directory), f"{medium}s"), None
 
 
-def _cache_directory(
-    place: str, path: Path, values: Mapping[str, Any], folder: Path, jsonl: Path | None
-) -> Path:
+def _cache_directory(reading: Reading, values: Mapping[str, Any], folder: Path, jsonl: Path | None) -> Path:
     value = values.get("cache_directory")
     if value is None and jsonl is not None:
-        raise RequestError(f"{place}: a dataset with image_jsonl_file needs a cache_directory. Add one.")
-    cache = folder if value is None else _absolute(place, path, "cache_directory", value)
+        kind = "video" if "video_jsonl_file" in values else "image"
+        raise RequestError(
+            f"{reading.place}: a dataset with {kind}_jsonl_file needs a cache_directory. Add one."
+        )
+    cache = folder if value is None else absolute(reading, "cache_directory", value)
     if any(character in str(cache) for character in GLOB_CHARACTERS):
         raise RequestError(
-            f"{place}: the cache directory {cache} has one of the characters {GLOB_CHARACTERS} in it, and "
-            "the trainer would find no file there. Name another with cache_directory."
+            f"{reading.place}: the cache directory {cache} has one of the characters {GLOB_CHARACTERS} in it, "
+            "and the trainer would find no file there. Name another with cache_directory."
         )
     if cache.exists() and not cache.is_dir():
-        raise RequestError(f"{place}: cache_directory {cache} is not a folder. Name a folder.")
+        raise RequestError(f"{reading.place}: cache_directory {cache} is not a folder. Name a folder.")
     return cache
 
 
-def _caption_extension(place: str, values: Mapping[str, Any], jsonl: Path | None) -> str:
+def _caption_extension(reading: Reading, values: Mapping[str, Any], jsonl: Path | None) -> str:
     """Return the extension of caption files, "" where a JSONL file holds the captions."""
     if jsonl is not None:
         return ""
     value = values.get("caption_extension")
     if value is None:
-        raise RequestError(f'{place}: caption_extension is missing. Add caption_extension = ".txt".')
+        raise RequestError(f'{reading.place}: caption_extension is missing. Add caption_extension = ".txt".')
     if not re.fullmatch(r"\.[^./\\\[\]*?\s]+", value):
         raise RequestError(
-            f'{place}: caption_extension must be a dot and an ending, such as ".txt", not "{value}".'
+            f'{reading.place}: caption_extension must be a dot and an ending, such as ".txt", not "{value}".'
         )
     return str(value)
 
 
-def _check_resolution(place: str, dataset: ImageDataset) -> None:
-    width, height = dataset.resolution
-    if dataset.enable_bucket:
-        if width * height < (2 * STEP) ** 2:
+def _size(value: int | list[int]) -> Size:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _extraction(rules: DatasetRules, values: Mapping[str, Any]) -> Extraction:
+    return Extraction(
+        mode=values.get("frame_extraction", "head"),
+        asked=tuple(values.get("target_frames", (1,))),
+        stride=values.get("frame_stride", 1),
+        sample=values.get("frame_sample", 1),
+        most=values.get("max_frames", DEFAULT_MOST),
+        source_fps=values.get("source_fps"),
+        target_fps=rules.fps,
+        latent_frames=rules.latent_frames,
+    )
+
+
+def _control(reading: Reading, values: Mapping[str, Any], folder: Path, jsonl: Path | None) -> Control:
+    value, resolution = values.get("control_directory"), values.get("control_resolution")
+    directory = None
+    if value is not None:
+        if jsonl is not None:
             raise RequestError(
-                f"{place}: resolution {width}x{height} is too small for buckets. Take {2 * STEP} or more."
+                f"{reading.place}: the trainer passes over control_directory where a JSONL file names the "
+                "images. Remove it, and add control_path to each line of the file."
             )
-    elif width % STEP or height % STEP:
-        near = f"[{max(STEP, width // STEP * STEP)}, {max(STEP, height // STEP * STEP)}]"
+        directory = existing_folder(reading, "control_directory", value, "control images")
+        if os.path.realpath(directory) == os.path.realpath(folder):
+            raise RequestError(
+                f"{reading.place}: control_directory is the folder of the dataset itself, so each item would "
+                "be its own control. Put the control images into a folder of their own."
+            )
+    medium = "video" if "video_directory" in values else "image"
+    needed = reading.rules.control == "one" or (reading.rules.control == "each_index" and medium == "image")
+    if value is None and jsonl is None and needed:
         raise RequestError(
-            f"{place}: without buckets the resolution must be multiples of {STEP}, not {width}x{height}. "
-            f"Write resolution = {near} or enable_bucket = true."
+            f"{reading.place}: {reading.model} needs a control {medium} for each item. Add control_directory."
+        )
+    return Control(
+        directory, None if resolution is None else _size(resolution), not values.get("no_resize_control")
+    )
+
+
+def _multiple_target(reading: Reading, values: Mapping[str, Any]) -> bool:
+    given = bool(values.get("multiple_target", False))
+    if reading.rules.multiple_target and not given:
+        raise RequestError(
+            f"{reading.place}: {reading.model} is trained on images in layers, which the trainer passes over "
+            "without multiple_target. Add multiple_target = true."
+        )
+    return given
+
+
+def _one_frame(reading: Reading, values: Mapping[str, Any]) -> OneFrame | None:
+    if reading.rules.control != "each_index":
+        return None
+    for name, sample in (("fp_1f_clean_indices", "[0]"), ("fp_1f_target_index", "1")):
+        if name not in values:
+            raise RequestError(
+                f"{reading.place}: {name} is missing, and {reading.model} needs it for single frames. "
+                f"Add one such as {name} = {sample}."
+            )
+    return OneFrame(
+        tuple(values["fp_1f_clean_indices"]),
+        values["fp_1f_target_index"],
+        values.get("fp_1f_no_post", False),
+        values.get("fp_latent_window_size", DEFAULT_WINDOW),
+    )
+
+
+def _check_resolution(reading: Reading, dataset: ImageDataset) -> None:
+    width, height = dataset.resolution
+    step = reading.rules.bucket_step
+    if dataset.enable_bucket or dataset.video:
+        if width * height < (2 * step) ** 2:
+            raise RequestError(
+                f"{reading.place}: resolution {width}x{height} is too small for buckets. "
+                f"Take {2 * step} or more."
+            )
+    elif width % step or height % step:
+        near = f"[{max(step, width // step * step)}, {max(step, height // step * step)}]"
+        raise RequestError(
+            f"{reading.place}: without buckets the resolution must be multiples of {step}, not "
+            f"{width}x{height}. Write resolution = {near} or enable_bucket = true."
         )
 
 

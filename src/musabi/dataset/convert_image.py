@@ -85,7 +85,7 @@ def _convert(raw: Raw, folder: Path) -> Raw:
         with Image.open(raw.file) as opened:
             photograph = opened.format in PHOTOGRAPHS
             profile = opened.info.get("icc_profile")
-            picture = _eight_bits(ImageOps.exif_transpose(opened))
+            picture = eight_bits(ImageOps.exif_transpose(opened))
     picture.info = {}
     jpeg = photograph and picture.mode in ("RGB", "L")
     suffix = ".jpg" if jpeg else ".png"
@@ -99,7 +99,7 @@ def _convert(raw: Raw, folder: Path) -> Raw:
     return Raw(str(raw.pure.with_suffix(suffix)), target)
 
 
-def _eight_bits(picture: "Picture") -> "Picture":
+def eight_bits(picture: "Picture") -> "Picture":
     """Return the picture as L, RGB or RGBA; more than 8 bits a channel are scaled, not cut off."""
     if picture.mode.startswith(("I", "F")):
         wide = picture.convert("F")

@@ -1,55 +1,21 @@
 """What is wrong or odd in a dataset, as findings, each a plain sentence with its mend."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
-from musabi.dataset.buckets import STEP, buckets
+from musabi.dataset.buckets import buckets
 from musabi.dataset.config import DatasetConfig
+from musabi.dataset.finding import Finding, bucket_name, count, names
 from musabi.dataset.items import Item, Scan
-from musabi.errors import RequestError
+from musabi.dataset.video_findings import video_errors, video_remarks
 
-Level = Literal["error", "warning", "note"]
-NAMED = 10
-"""How many names a message lists before it says how many more there are."""
+TAKEN = {
+    "image": ".png .jpg .jpeg .webp .bmp and .avif",
+    "video": ".mp4 .webm .avi .mkv .mov .flv .wmv .m4v .mpg and .mpeg",
+}
 UPSCALE_LIMIT = 2.0
 """Enlarging an image by more than this blurs what is learnt from it."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing about the dataset. `path` is the file or folder that it is about, or the config."""
-
-    level: Level
-    message: str
-    path: Path
-
-    def as_json(self) -> dict[str, str]:
-        return {**asdict(self), "path": str(self.path)}
-
-
-def names(paths: Iterable[Path]) -> str:
-    """Return the file names, ten at most, then how many more there are."""
-    listed = [path.name for path in paths]
-    more = len(listed) - NAMED
-    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """Return "1 image" or "3 images"."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def refuse_errors(findings: Sequence[Finding]) -> None:
-    """Raise a RequestError that says the errors among the findings, one a line, ten at most."""
-    errors = [finding.message for finding in findings if finding.level == "error"]
-    more = len(errors) - NAMED
-    if more > 0:
-        errors[NAMED:] = [f"And {count(more, 'more fault')}: musabi check lists them all."]
-    if errors:
-        raise RequestError("\n".join(errors))
 
 
 def scan_findings(
@@ -66,25 +32,17 @@ def scan_findings(
 
 
 def _errors(config: DatasetConfig, scan: Scan, allow_missing_captions: bool) -> Iterable[Finding]:
-    folder = scan.dataset.jsonl or scan.dataset.image_directory
+    folder, medium = scan.dataset.place, scan.dataset.medium
     bare = scan.without_caption
     if bare:
-        extension = scan.dataset.caption_extension
-        told = f"{count(len(bare), 'image')} in {folder} without a {extension} caption file: {names(bare)}."
-        if allow_missing_captions:
-            yield Finding("warning", f"{told} They are not trained on.", folder)
-        else:
-            yield Finding(
-                "error",
-                f"{told} Write the captions, or pass --allow-missing-captions to train without these images.",
-                folder,
-            )
+        yield _without_caption(scan, allow_missing_captions)
     if not scan.items and not scan.unreadable and (allow_missing_captions or not bare):
         yield Finding(
-            "error", f"There are no images to train on in {folder}.{_where_they_may_be(scan)}", folder
+            "error", f"There are no {medium}s to train on in {folder}.{_where_they_may_be(scan)}", folder
         )
     for path, reason in scan.unreadable:
         yield Finding("error", f"{path} {reason}. Replace it or remove it.", path)
+    yield from control_faults(scan)
     for key, files in scan.collisions:
         where = sorted({str(file.parent) for file in files})
         yield Finding(
@@ -93,30 +51,57 @@ def _errors(config: DatasetConfig, scan: Scan, allow_missing_captions: bool) -> 
             "keep only one of them. Rename the others, with their captions.",
             files[0],
         )
+    step = scan.dataset.bucket_step
     for item in scan.items:
-        if min(item.bucket) < STEP:
+        if min(item.bucket) < step:
             yield Finding(
                 "error",
-                f"{item.image} has {item.width}x{item.height} pixels, too few for a side of {STEP}. Remove "
+                f"{item.image} has {item.width}x{item.height} pixels, too few for a side of {step}. Remove "
                 f"it, or set bucket_no_upscale = false in {config.path}.",
                 item.image,
             )
+    yield from video_errors(scan)
+
+
+def _without_caption(scan: Scan, allowed: bool) -> Finding:
+    bare, folder, medium = scan.without_caption, scan.dataset.place, scan.dataset.medium
+    extension = scan.dataset.caption_extension
+    told = f"{count(len(bare), medium)} in {folder} without a {extension} caption file: {names(bare)}."
+    if medium == "video":
+        mend = "The trainer stops at a video without one. Write the captions, or move these videos away."
+        return Finding("error", f"{told} {mend}", folder)
+    if allowed:
+        return Finding("warning", f"{told} They are not trained on.", folder)
+    mend = "Write the captions, or pass --allow-missing-captions to train without these images."
+    return Finding("error", f"{told} {mend}", folder)
+
+
+def control_faults(scan: Scan) -> Iterable[Finding]:
+    """Return what is wrong with control images and layers."""
+    for path, fault in scan.faults:
+        where = scan.dataset.control.directory
+        mend = f"Look into {where}" if where else "Correct the names"
+        yield Finding("error", f"{path} {fault}. {mend}, or remove {path.name}.", path)
 
 
 def _where_they_may_be(scan: Scan) -> str:
+    medium, video = scan.dataset.medium, scan.dataset.medium == "video"
     folders = [path for path in scan.ignored if path.is_dir()]
     if folders:
-        return f" The trainer does not look into its subfolders ({names(folders)}). Move the images up."
+        return f" The trainer does not look into its subfolders ({names(folders)}). Move the {medium}s up."
     if scan.ignored:
-        return f" The trainer does not take {names(scan.ignored)}. Save them as PNG or JPEG."
+        kept = "MP4, with a name that ends in .mp4" if video else "PNG or JPEG"
+        return f" The trainer does not take {names(scan.ignored)}. Save them as {kept}."
     extension = scan.dataset.caption_extension
+    if video:
+        return f" Put MP4 or WebM videos there, each with a caption file such as clip{extension or '.txt'}."
     return (
         f" Put PNG, JPEG or WebP images there, each with a caption file such as photo{extension or '.txt'}."
     )
 
 
 def _warnings(scan: Scan) -> Iterable[Finding]:
-    folder = scan.dataset.jsonl or scan.dataset.image_directory
+    folder = scan.dataset.place
     if scan.rotated:
         yield Finding(
             "warning",
@@ -133,8 +118,10 @@ def _warnings(scan: Scan) -> Iterable[Finding]:
             folder,
         )
     yield from _ignored(scan)
-    yield from _item_warnings(scan.items, folder)
+    yield from _item_warnings(scan, folder)
     yield from _bucket_warnings(scan, folder)
+    yield from video_remarks(scan)
+    yield from _strangers(scan)
     captions = Counter(item.caption for item in scan.items)
     if len(scan.items) > 1 and len(captions) == 1:
         yield Finding(
@@ -155,7 +142,7 @@ def _ignored(scan: Scan) -> Iterable[Finding]:
         yield Finding(
             "warning",
             f"The trainer passes over {count(len(files), 'file')} in {folder}: {names(files)}. It takes "
-            ".png .jpg .jpeg .webp .bmp and .avif, in lower or upper case throughout.",
+            f"{TAKEN[scan.dataset.medium]}, in lower or upper case throughout.",
             folder,
         )
     if folders:
@@ -164,16 +151,29 @@ def _ignored(scan: Scan) -> Iterable[Finding]:
         )
 
 
-def _item_warnings(items: Iterable[Item], folder: Path) -> Iterable[Finding]:
+def _strangers(scan: Scan) -> Iterable[Finding]:
+    folder = scan.dataset.cache_directory
+    if scan.strangers:
+        yield Finding(
+            "note",
+            f"{count(len(scan.strangers), 'cache file')} of other models in {folder}: "
+            f"{names(scan.strangers)}. They are not used and may be removed.",
+            folder,
+        )
+
+
+def _item_warnings(scan: Scan, folder: Path) -> Iterable[Finding]:
+    items, medium = scan.items, scan.dataset.medium
     small = [item for item in items if _enlargement(item) > UPSCALE_LIMIT]
     if small:
         worst = max(small, key=_enlargement)
+        mend = "take larger ones" + (", or set bucket_no_upscale = true" if medium == "image" else "")
         yield Finding(
             "warning",
-            f"{count(len(small), 'small image')} in {folder} enlarged more than {UPSCALE_LIMIT:g} times: "
+            f"{count(len(small), f'small {medium}')} in {folder} enlarged more than {UPSCALE_LIMIT:g} times: "
             f"{names(item.image for item in small)}. The worst, {worst.image.name}, has "
             f"{worst.width}x{worst.height} pixels and is enlarged {_enlargement(worst):.1f} times: "
-            "take larger ones, or set bucket_no_upscale = true.",
+            f"{mend}.",
             folder,
         )
     marked = [item.caption_file or item.image for item in items if item.caption.startswith("\ufeff")]
@@ -192,14 +192,13 @@ def _enlargement(item: Item) -> float:
 
 def _bucket_warnings(scan: Scan, folder: Path) -> Iterable[Finding]:
     size, repeats = scan.dataset.batch_size, scan.dataset.num_repeats
+    one = "image" if scan.dataset.medium == "image" else "clip"
     small = [bucket for bucket in buckets(scan.items, scan.dataset) if bucket.images * repeats < size]
     if small:
-        sizes = ", ".join(
-            f"{bucket.width}x{bucket.height} ({count(bucket.images, 'image')})" for bucket in small
-        )
+        sizes = ", ".join(f"{bucket_name(bucket)} ({count(bucket.images, one)})" for bucket in small)
         yield Finding(
             "warning",
-            f"In {folder} fewer images than the batch size of {size} fall into {sizes}, so these "
-            "batches are smaller. Crop the images to fewer shapes, or lower batch_size.",
+            f"In {folder} fewer {one}s than the batch size of {size} fall into {sizes}, so these "
+            f"batches are smaller. Crop the {scan.dataset.medium}s to fewer shapes, or lower batch_size.",
             folder,
         )

@@ -7,40 +7,56 @@ from pathlib import Path
 from musabi.dataset.buckets import buckets
 from musabi.dataset.caches import CacheInputs, cache_facts, item_identities, open_memory
 from musabi.dataset.config import DatasetConfig
-from musabi.dataset.findings import refuse_errors, scan_findings
+from musabi.dataset.finding import refuse_errors
+from musabi.dataset.findings import scan_findings
 from musabi.dataset.identity import Memory
 from musabi.dataset.items import Scan, scan
 from musabi.job.facts import DatasetFacts
 from musabi.job.model import Caching
 
 # They change how fast a cache file is made, not what is in it.
-SPEED_ONLY = frozenset({"--batch_size", "--num_workers", "--device", "--disable_cudnn_backend"})
+SPEED_ONLY = frozenset(
+    {
+        "--batch_size",
+        "--num_workers",
+        "--device",
+        "--disable_cudnn_backend",
+        "--skip_existing",
+        "--keep_cache",
+        "--vae_cache_cpu",
+    }
+)
 
 
 def dataset_facts(
     config: DatasetConfig,
     engine: str,
     caching: Caching,
-    vae: Path,
-    text_encoder: Path,
+    *,
+    latent_weights: tuple[Path, ...],
+    text_weights: tuple[Path, ...],
+    latent_arguments: tuple[str, ...] = (),
+    text_arguments: tuple[str, ...] = (),
     allow_missing_captions: bool = False,
-    extra_cache_args: tuple[str, ...] = (),
 ) -> DatasetFacts:
     """Gather what a plan must know of the dataset. Reads image headers, captions and file times, no pixels.
 
-    `engine` names who makes the caches; `extra_cache_args` are passed on to its caching commands. Batch
-    sizes, devices and numbers of workers change no cache file; everything else that is given does.
+    `engine` names who makes the caches, the weights and arguments are those of its two caching commands.
+    Batch sizes, devices and numbers of workers change no cache file; everything else that is given does.
 
     Raises:
         RequestError: the dataset can't be trained on as it is.
     """
-    scans = tuple(scan(dataset) for dataset in config.datasets)
-    refuse_errors(scan_findings(config, scans, allow_missing_captions))
     memories = tuple(open_memory(dataset) for dataset in config.datasets)
-    given = _lasting(extra_cache_args)
+    scans = tuple(scan(dataset, memory) for dataset, memory in zip(config.datasets, memories, strict=True))
+    for memory in memories:
+        memory.keep()  # looking into videos takes long, and what is wrong with one may stop the next line
+    refuse_errors(scan_findings(config, scans, allow_missing_captions))
     precision = ("fp8",) if caching.fp8_text_encoder else ()
-    latents = cache_facts("latents", scans, CacheInputs(engine, vae, given), memories)
-    text = cache_facts("text", scans, CacheInputs(engine, text_encoder, precision + given), memories)
+    for_latents = CacheInputs(engine, latent_weights, _lasting(latent_arguments))
+    for_text = CacheInputs(engine, text_weights, precision + _lasting(text_arguments))
+    latents = cache_facts("latents", scans, for_latents, memories)
+    text = cache_facts("text", scans, for_text, memories)
     sizes = tuple(bucket for each in scans for bucket in buckets(each.items, each.dataset))
     facts = DatasetFacts(
         images=sum(len(each.items) for each in scans),

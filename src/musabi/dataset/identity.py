@@ -18,29 +18,34 @@ BLOCKS = 16
 """Blocks that are read of a weight file, spread evenly from its first byte to its last."""
 SETTLED_NS = 2_000_000_000
 """Nanoseconds after which a change of a file surely shows in its times (FAT's are this coarse)."""
+SEPARATOR = "\0"
+"""Stands in no path, so it parts a path from a topic."""
 FORGET_AFTER = 20_000
-"""Files that one memory keeps at most."""
+"""Things that one memory keeps at most."""
 
 
 class Memory:
     """Identities of files as they were last seen, kept in a JSON file that may be lost at any time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
+        """Read what is remembered in `path`; without one, nothing is known and nothing kept."""
         self._path = path
-        kept = whole.read_json(path)
+        kept = whole.read_json(path) if path else {}
         entries = kept.items() if isinstance(kept, dict) else ()
         self._kept: dict[str, list[Any]] = {name: entry for name, entry in entries if _is_entry(entry)}
         self._changed = False
 
-    def recall(self, file: Path, work_out: Callable[[Path], str]) -> str:
-        """Return the identity of `file`, worked out anew only where its size or times changed.
+    def recall(self, file: Path, work_out: Callable[[Path], str], topic: str = "") -> str:
+        """Return what `work_out` says of `file`, worked out anew only where its size or times changed.
+
+        `topic` keeps several things that are known of one file apart; "" is its identity.
 
         Raises:
             OSError: the file is not there or can't be read.
         """
         status = file.stat()
         seen = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        name = str(file.absolute())
+        name = f"{file.absolute()}{SEPARATOR}{topic}" if topic else str(file.absolute())
         kept = self._kept.get(name)
         if kept and kept[:3] == seen:
             return str(kept[3])
@@ -51,7 +56,7 @@ class Memory:
 
     def keep(self) -> None:
         """Write down what was learnt, where the folder is there and can be written."""
-        if not self._changed or not self._path.parent.is_dir():
+        if not self._changed or self._path is None or not self._path.parent.is_dir():
             return
         settled = time.time_ns() - SETTLED_NS
         lasting = [entry for entry in self._kept.items() if max(entry[1][1:3]) < settled]
@@ -102,3 +107,15 @@ def model_identity(weights: Path, memory: Memory) -> str | None:
     except OSError:
         return None
     return digest.hexdigest()
+
+
+def models_identity(weights: tuple[Path, ...], memory: Memory) -> str | None:
+    """Return what tells a set of models from another, or None where one of them is not there.
+
+    One model alone is known as `model_identity` says.
+    """
+    each = [model_identity(path, memory) for path in weights]
+    known = [identity for identity in each if identity is not None]
+    if len(known) < len(each):
+        return None
+    return known[0] if len(known) == 1 else hashlib.sha256("".join(known).encode()).hexdigest()

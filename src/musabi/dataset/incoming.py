@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from musabi.dataset.items import IMAGE_EXTENSIONS
+from musabi.dataset.extensions import IMAGE_EXTENSIONS
 
 Kind = Literal["image", "convert", "caption", "video", "junk", "archive", "other"]
 

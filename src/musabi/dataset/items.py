@@ -1,38 +1,20 @@
 """Finds the images and captions of a dataset exactly as musubi-tuner does, and what it would pass over."""
 
-import os
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from musabi.dataset.buckets import bucket_for
+from musabi.dataset.candidates import Candidate, files_in, find
 from musabi.dataset.config import ImageDataset
-from musabi.dataset.jsonl import read_jsonl
+from musabi.dataset.control import trained_size
+from musabi.dataset.extensions import IMAGE_EXTENSIONS
+from musabi.dataset.frames import Clip, clips
+from musabi.dataset.identity import Memory
+from musabi.dataset.keys import Medium
+from musabi.dataset.strangers import strangers
+from musabi.dataset.video import VideoHeader, read_video, why_no_video
 
-# Compared to the letter by the trainer: .Jpg is none of them (musubi-tuner v0.3.4, dataset/media_utils.py).
-IMAGE_EXTENSIONS = frozenset(
-    spelled
-    for name in ("png", "jpg", "jpeg", "webp", "bmp", "avif")
-    for spelled in (f".{name}", f".{name.upper()}")
-)
-OTHER_IMAGE_EXTENSIONS = frozenset(
-    {
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".heic",
-        ".heif",
-        ".jxl",
-        ".jfif",
-        ".jp2",
-        ".tga",
-        ".psd",
-        ".svg",
-        ".dng",
-        ".ico",
-    }
-)
 ORIENTATION_TAG = 0x0112
 ROTATED = range(2, 9)
 """EXIF orientations other than upright (Exif 2.32, 4.6.4 A)."""
@@ -40,9 +22,12 @@ ROTATED = range(2, 9)
 
 @dataclass(frozen=True)
 class Item:
-    """An image that will be trained on. `width` and `height` are the stored pixels, EXIF rotation ignored.
+    """An image or a video that will be trained on. `width` and `height` are the stored pixels, not turned.
 
     `key` is the stem that names its cache files, `bucket` the (width, height) in pixels it is trained at.
+    `controls` are its control files, those of an image with their `control_sizes` in pixels as trained, and
+    `layers` the images that are trained with it. Of a video `frames` are there at `fps` (None: not known),
+    and `clips` are taken; `image` is its file, or the folder of its frames.
     """
 
     image: Path
@@ -52,14 +37,29 @@ class Item:
     width: int
     height: int
     bucket: tuple[int, int]
+    controls: tuple[Path, ...] = ()
+    control_sizes: tuple[tuple[int, int], ...] = ()
+    layers: tuple[Path, ...] = ()
+    medium: Medium = "image"
+    frames: int = 1
+    fps: float | None = None
+    clips: tuple[Clip, ...] = ()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The frames of each piece that is trained on: one of one frame for an image."""
+        return (1,) if self.medium == "image" else tuple(clip.frames for clip in self.clips)
 
 
 @dataclass(frozen=True)
 class Scan:
     """What lies in a dataset. `items` are those with a caption and a header that can be read.
 
-    `unreadable` holds (file, reason) of images and captions, `collisions` (key, files) of images that would
-    share their cache files, `ignored` the image files and folders that the trainer passes over.
+    `unreadable` holds (file, reason) of images, videos and captions, `collisions` (key, files) of images
+    that would share their cache files, `ignored` the files and folders that the trainer passes over,
+    `faults` (file, reason) of those whose control images or layers are wrong, `rotated` the images and
+    `turned` the videos that ask to be turned when shown, `held` the videos whose control video is shorter,
+    and `strangers` other models' cache files.
     """
 
     dataset: ImageDataset
@@ -70,37 +70,37 @@ class Scan:
     collisions: tuple[tuple[str, tuple[Path, ...]], ...] = ()
     rotated: tuple[Path, ...] = ()
     ignored: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """An image with its caption; `reason` says why the caption can't be read."""
-
-    image: Path
-    caption: str | None
-    caption_file: Path | None
-    reason: str = ""
+    faults: tuple[tuple[Path, str], ...] = ()
+    turned: tuple[Path, ...] = ()
+    held: tuple[Path, ...] = ()
+    strangers: tuple[Path, ...] = ()
 
 
 @dataclass
 class _Found:
+    memory: Memory
     items: list[Item] = field(default_factory=list)
     without_caption: list[Path] = field(default_factory=list)
     empty_caption: list[Path] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
     rotated: list[Path] = field(default_factory=list)
+    turned: list[Path] = field(default_factory=list)
+    held: list[Path] = field(default_factory=list)
+    faults: list[tuple[Path, str]] = field(default_factory=list)
     keys: dict[str, list[Path]] = field(default_factory=dict)
 
 
-def scan(dataset: ImageDataset) -> Scan:
-    """Look at every image of the dataset: header and caption only, no pixels.
+def scan(dataset: ImageDataset, memory: Memory | None = None) -> Scan:
+    """Look at every image or video of the dataset: header and caption only, no pixels.
+
+    Videos that `memory` knows are not opened (None: nothing is known).
 
     Raises:
         RequestError: a JSONL file that can't be read.
     """
-    candidates, ignored = _from_directory(dataset) if dataset.jsonl is None else _from_jsonl(dataset.jsonl)
-    found = _Found()
-    for candidate in candidates:
+    listing = find(dataset)
+    found = _Found(memory or Memory())
+    for candidate in listing.candidates:
         _look(candidate, dataset, found)
     return Scan(
         dataset=dataset,
@@ -109,76 +109,123 @@ def scan(dataset: ImageDataset) -> Scan:
         empty_caption=tuple(found.empty_caption),
         unreadable=tuple(found.unreadable),
         collisions=tuple((key, tuple(files)) for key, files in found.keys.items() if len(files) > 1),
-        rotated=tuple(found.rotated),
-        ignored=ignored,
+        rotated=tuple(dict.fromkeys(found.rotated)),
+        ignored=listing.ignored,
+        faults=tuple(found.faults),
+        turned=tuple(dict.fromkeys(found.turned)),
+        held=tuple(found.held),
+        strangers=strangers(dataset),
     )
 
 
-def _from_directory(dataset: ImageDataset) -> tuple[Iterable[_Candidate], tuple[Path, ...]]:
-    """Return the images of a folder, not of its subfolders, and what else in it looks like images."""
-    folder = dataset.image_directory
-    with os.scandir(folder) as entries:
-        listing = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
-    names = [name for name, _ in listing]
-    cache = os.path.realpath(dataset.cache_directory)
-    ignored = tuple(
-        folder / name
-        for name, is_folder in listing
-        if Path(name).suffix not in IMAGE_EXTENSIONS
-        and (os.path.realpath(folder / name) != cache if is_folder else _looks_like_an_image(name))
-    )
-    captions = {name for name in names if name.endswith(dataset.caption_extension)}
-    images = (folder / name for name in names if Path(name).suffix in IMAGE_EXTENSIONS)
-    return (_with_caption(image, dataset.caption_extension, captions) for image in images), ignored
-
-
-def _looks_like_an_image(name: str) -> bool:
-    suffix = Path(name).suffix.lower()
-    return suffix in OTHER_IMAGE_EXTENSIONS or suffix in IMAGE_EXTENSIONS
-
-
-def _with_caption(image: Path, extension: str, captions: set[str]) -> _Candidate:
-    name = f"{image.stem}{extension}"
-    if name not in captions:
-        return _Candidate(image, None, None)
-    file = image.with_name(name)
-    try:
-        return _Candidate(image, file.read_text(encoding="utf-8").strip(), file)
-    except UnicodeDecodeError:
-        return _Candidate(image, None, file, "is not UTF-8 text")
-    except OSError as error:
-        return _Candidate(image, None, file, f"can't be read: {error.strerror}")
-
-
-def _from_jsonl(jsonl: Path) -> tuple[Iterable[_Candidate], tuple[Path, ...]]:
-    return (_Candidate(image, caption, None) for image, caption in read_jsonl(jsonl)), ()
-
-
-def _look(candidate: _Candidate, dataset: ImageDataset, found: _Found) -> None:
-    image = candidate.image
+def _look(candidate: Candidate, dataset: ImageDataset, found: _Found) -> None:
+    path = candidate.path
     if candidate.reason and candidate.caption_file is not None:
         found.unreadable.append((candidate.caption_file, candidate.reason))
         return
     if candidate.caption is None:
-        found.without_caption.append(image)
+        found.without_caption.append(path)
         return
+    if candidate.fault:
+        found.faults.append((path, candidate.fault))
+    item = (_image if dataset.medium == "image" else _video)(candidate, candidate.caption, dataset, found)
+    if item is None:
+        return
+    if not candidate.caption:
+        found.empty_caption.append(candidate.caption_file or path)
+    files = found.keys.setdefault(path.stem, [])
+    files.append(path)
+    if len(files) == 1:
+        found.items.append(item)
+
+
+def _image(candidate: Candidate, caption: str, dataset: ImageDataset, found: _Found) -> Item | None:
+    """Return the image as an item, or None where it or what belongs to it can't be used."""
+    header = _header(candidate.path, found)
+    others = [_header(path, found) for path in (*candidate.controls, *candidate.layers)]
+    if header is None or None in others:
+        return None
+    width, height = header
+    bucket = bucket_for(
+        width,
+        height,
+        dataset.resolution,
+        dataset.enable_bucket,
+        dataset.bucket_no_upscale,
+        dataset.bucket_step,
+    )
+    sizes = []
+    for path, size in zip(candidate.controls, others, strict=False):
+        try:
+            sizes.append(trained_size(*(size or bucket), bucket, dataset.control, dataset.bucket_step))
+        except ValueError as error:
+            found.faults.append((path, f"can't be used: {error}"))
+    return Item(
+        candidate.path,
+        candidate.path.stem,
+        caption,
+        candidate.caption_file,
+        width,
+        height,
+        bucket,
+        candidate.controls,
+        tuple(sizes),
+        candidate.layers,
+    )
+
+
+def _header(image: Path, found: _Found) -> tuple[int, int] | None:
     try:
         width, height, orientation = read_header(image)
     except (OSError, ValueError, SyntaxError) as error:
         found.unreadable.append((image, why_unreadable(error)))
-        return
+        return None
     if orientation in ROTATED:
         found.rotated.append(image)
-    if not candidate.caption:
-        found.empty_caption.append(candidate.caption_file or image)
-    files = found.keys.setdefault(image.stem, [])
-    files.append(image)
-    if len(files) > 1:
-        return
-    bucket = bucket_for(width, height, dataset.resolution, dataset.enable_bucket, dataset.bucket_no_upscale)
-    found.items.append(
-        Item(image, image.stem, candidate.caption, candidate.caption_file, width, height, bucket)
+    return width, height
+
+
+def _video(candidate: Candidate, caption: str, dataset: ImageDataset, found: _Found) -> Item | None:
+    """Return the video as an item, or None where it or its control can't be read."""
+    headers = [_video_header(path, found) for path in (candidate.path, *candidate.controls)]
+    header = headers[0]
+    if header is None or None in headers or dataset.video is None:
+        return None
+    if any(other is not None and other.frames < header.frames for other in headers[1:]):
+        found.held.append(candidate.path)
+    return Item(
+        candidate.path,
+        candidate.path.stem,
+        caption,
+        candidate.caption_file,
+        header.width,
+        header.height,
+        bucket_for(header.width, header.height, dataset.resolution, True, False, dataset.bucket_step),
+        candidate.controls,
+        medium="video",
+        frames=header.frames,
+        fps=header.fps,
+        clips=clips(header.frames, dataset.video),
     )
+
+
+def _video_header(video: Path, found: _Found) -> VideoHeader | None:
+    """Return what a video file holds, or a folder of frames: the size of its first, and their number."""
+    try:
+        if not video.is_dir():
+            header = read_video(video, found.memory)
+            if header.rotation:
+                found.turned.append(video)
+            return header
+        frames = files_in(video, IMAGE_EXTENSIONS)
+    except (OSError, ValueError) as error:
+        found.unreadable.append((video, why_no_video(error)))
+        return None
+    if not frames:
+        found.unreadable.append((video, "is a folder without images"))
+        return None
+    size = _header(frames[0], found)
+    return VideoHeader(*size, len(frames), None) if size else None
 
 
 def read_header(image: Path) -> tuple[int, int, int]:

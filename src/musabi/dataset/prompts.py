@@ -1,4 +1,4 @@
-"""Reads a file of sample prompts: one prompt a line with flags, as musubi-tuner takes it for Z-Image.
+"""Reads a file of sample prompts: one prompt a line with flags, as musubi-tuner takes it.
 
 The trainer passes over what it does not understand; here that is an error with the line's number.
 """
@@ -6,32 +6,14 @@ The trainer passes over what it does not understand; here that is an error with 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from musabi.errors import RequestError
-
-SIDE_STEP = 16
-"""The sides of a Z-Image picture are multiples of this, in pixels (VAE 8, patch 2)."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One picture to render. `width` and `height` are pixels; `seed` None takes a new one each time.
-
-    `guidance_scale` is that of classifier-free guidance (the trainer's --l), off at 1 or less. The
-    defaults are musubi-tuner's for Z-Image (v0.3.4, training/trainer_base.py, zimage_train_network.py).
-    """
-
-    text: str
-    width: int = 256
-    height: int = 256
-    seed: int | None = None
-    steps: int = 20
-    guidance_scale: float = 4.0
-    flow_shift: float = 3.0
-    negative: str = ""
+from musabi.job.prompt import Prompt
+from musabi.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -39,7 +21,8 @@ class _Flag:
     """One flag of a prompt line. `takes` is what its value must match, `must` says that in words.
 
     `opens` is what the trainer looks for at the start of a part, the prompt's own text included.
-    `refusal` says why Z-Image has no use for the flag.
+    `many`: the flag may come several times; `file`: it names a file. `without` says why a model has no use
+    for the flag.
     """
 
     name: str
@@ -49,36 +32,73 @@ class _Flag:
     holds: Callable[[Any], bool] = lambda value: True
     must: str = "some text"
     opens: str = r"."
-    refusal: str = ""
+    many: bool = False
+    file: bool = False
+    without: str = ""
 
 
 _WHOLE, _DECIMAL = r"\d+", r"\d+(\.\d*)?|\.\d+"
-_SIDE = f"a multiple of {SIDE_STEP}"
-_NO_MEDIA = "Z-Image renders single pictures from text alone"
+_NO_MEDIA = "renders single pictures from text alone"
+_NO_IMAGE = "takes no image here"
 
 # musubi-tuner v0.3.4, training/sampling_prompts.py, in its order.
 FLAGS = (
-    _Flag("w", "width", int, _WHOLE, lambda side: side > 0 and side % SIDE_STEP == 0, _SIDE, r"\d"),
-    _Flag("h", "height", int, _WHOLE, lambda side: side > 0 and side % SIDE_STEP == 0, _SIDE, r"\d"),
-    _Flag("f", opens=r"\d", refusal=_NO_MEDIA),
+    _Flag("w", "width", int, _WHOLE, lambda side: side > 0, "a whole number", r"\d"),
+    _Flag("h", "height", int, _WHOLE, lambda side: side > 0, "a whole number", r"\d"),
+    _Flag("f", "frames", int, _WHOLE, lambda frames: frames > 0, "a whole number", r"\d", without=_NO_MEDIA),
     _Flag("d", "seed", int, _WHOLE, lambda seed: seed < 2**63, "a whole number", r"\d"),
     _Flag(
         "s", "steps", int, _WHOLE, lambda steps: 1 <= steps <= 1000, "a whole number from 1 to 1000", r"\d"
     ),
-    _Flag("g", opens=r"[\d.]", refusal="Z-Image has no embedded guidance; its guidance scale is --l"),
+    _Flag(
+        "g",
+        "embedded_guidance",
+        float,
+        _DECIMAL,
+        must="a number such as 6.0",
+        opens=r"[\d.]",
+        without="has no embedded guidance; its guidance scale is --l",
+    ),
     _Flag("fs", "flow_shift", float, _DECIMAL, lambda shift: shift > 0, "a number above 0", r"[\d.]"),
-    _Flag("l", "guidance_scale", float, _DECIMAL, lambda scale: scale >= 0, "a number such as 4.0", r"[\d.]"),
-    _Flag("n", "negative"),
-    _Flag("i", refusal=_NO_MEDIA),
-    _Flag("ei", refusal=_NO_MEDIA),
-    _Flag("cn", refusal=_NO_MEDIA),
-    _Flag("ci", refusal=_NO_MEDIA),
-    _Flag("of", refusal=_NO_MEDIA),
+    _Flag(
+        "l",
+        "guidance_scale",
+        float,
+        _DECIMAL,
+        lambda scale: scale >= 0,
+        "a number such as 4.0",
+        r"[\d.]",
+        without="has no guidance scale; its embedded guidance is --g",
+    ),
+    _Flag("n", "negative", without="has no negative prompts"),
+    _Flag("i", "image", file=True, without=_NO_IMAGE),
+    _Flag("ei", "end_image", file=True, without=_NO_IMAGE),
+    _Flag("cn", "control_video", file=True, without=_NO_IMAGE),
+    _Flag("ci", "controls", many=True, file=True, without=_NO_IMAGE),
+    _Flag("of", "one_frame", without="is not rendered frame by frame"),
 )
 _BY_NAME = {flag.name: flag for flag in FLAGS}
 
 
-def read_prompts(path: Path) -> tuple[Prompt, ...]:
+@dataclass(frozen=True)
+class PromptRules:
+    """What a model's prompts may say: its name for a person, the flags that it uses, and the number of pixels
+    that its sides are multiples of."""
+
+    title: str = "Z-Image"
+    flags: frozenset[str] = frozenset({"w", "h", "d", "s", "fs", "l", "n"})
+    multiple: int = 16
+
+
+Z_IMAGE = PromptRules()
+
+
+def prompt_rules(recipe: Recipe) -> PromptRules:
+    """Return what the prompts of a recipe's model may say."""
+    return PromptRules(recipe.title, frozenset(recipe.sampling.prompt_flags), recipe.sampling.multiple)
+
+
+def read_prompts(path: Path, rules: PromptRules = Z_IMAGE) -> tuple[Prompt, ...]:
     """Read the prompts of the text file at `path`; lines that begin with # and blank lines are passed over.
 
     Raises:
@@ -87,13 +107,28 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
     """
     lines = _read(path).split("\n")
     prompts = tuple(
-        _prompt(f"{path}, line {number}", line.strip())
+        _prompt(f"{path}, line {number}", line.strip(), rules)
         for number, line in enumerate(lines, start=1)
         if line.strip() and not line.startswith("#")
     )
     if not prompts:
         raise RequestError(f"{path} has no prompt. Write one a line.")
     return prompts
+
+
+def prompt_line(prompt: Prompt) -> str:
+    """Return the line of a prompt file that says `prompt`: its text and what it gives itself."""
+    parts = [prompt.text]
+    for flag in FLAGS:
+        if flag.field in prompt.given:
+            value = getattr(prompt, flag.field)
+            parts += [f"--{flag.name} {_written(one)}" for one in (value if flag.many else (value,))]
+    return " ".join(parts)
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 - what a flag's `convert` made
+    """Return a value as a prompt line takes it: a small number without an exponent."""
+    return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
 
 
 def _read(path: Path) -> str:
@@ -117,7 +152,7 @@ def _read(path: Path) -> str:
     return text
 
 
-def _prompt(place: str, line: str) -> Prompt:
+def _prompt(place: str, line: str, rules: PromptRules) -> Prompt:
     text, *parts = line.split(" --")
     if text.startswith("#"):
         raise RequestError(
@@ -131,27 +166,48 @@ def _prompt(place: str, line: str) -> Prompt:
                 f'{place} begins with "{text[: len(flag.name)]} ", which the trainer reads as its flag '
                 f"--{flag.name}. Begin the prompt with another word."
             )
-    return Prompt(text, **dict(_value(place, part) for part in parts))
+    values: dict[str, Any] = {}
+    for part in parts:
+        flag, value = _value(place, part, rules)
+        if flag.file:
+            _require_file(place, flag, value)
+        values[flag.field] = (*values.get(flag.field, ()), value) if flag.many else value
+    return Prompt(text, **values, given=frozenset(values))
 
 
-def _value(place: str, part: str) -> tuple[str, Any]:
-    """Return the field and the value that `part`, a flag without its dashes, sets."""
+def _value(place: str, part: str, rules: PromptRules) -> tuple[_Flag, Any]:
+    """Return the flag that `part`, a flag without its dashes, names, and the value that it sets."""
     name, _, value = part.partition(" ")
     flag = _BY_NAME.get(name.lower())
     if flag is None:
-        raise RequestError(f"{place}: unknown flag --{name}.{_nearest(name)}")
-    if flag.refusal:
-        raise RequestError(f"{place}: --{flag.name} does nothing here: {flag.refusal}. Remove it.")
+        raise RequestError(f"{place}: unknown flag --{name}.{_nearest(name, rules)}")
+    if flag.name not in rules.flags:
+        why = flag.without or "does not use it"
+        raise RequestError(f"{place}: --{flag.name} does nothing here: {rules.title} {why}. Remove it.")
     if flag.convert is not str:
         value = value.rstrip()
-    if not re.fullmatch(flag.takes, value) or not flag.holds(flag.convert(value)):
-        raise RequestError(f'{place}: --{flag.name} must be {flag.must}, not "{value}".')
-    return flag.field, flag.convert(value)
+    side = flag.field in ("width", "height")
+    must = f"a multiple of {rules.multiple}" if side else flag.must
+    right = re.fullmatch(flag.takes, value) and flag.holds(flag.convert(value))
+    if not right or (side and int(value) % rules.multiple):
+        raise RequestError(f'{place}: --{flag.name} must be {must}, not "{value}".')
+    return flag, flag.convert(value)
 
 
-def _nearest(name: str) -> str:
-    known = [flag.name for flag in FLAGS if not flag.refusal]
-    spelled_out = {flag.field: flag.name for flag in FLAGS if flag.field} | {
+def _require_file(place: str, flag: _Flag, value: str) -> None:
+    path = Path(value.strip())
+    if not path.is_absolute():
+        raise RequestError(
+            f"{place}: --{flag.name} {value} is no full path, and the trainer runs in another folder. Write "
+            f"{path.absolute()}."
+        )
+    if not path.exists():
+        raise RequestError(f"{place}: --{flag.name} names {path}, which is not there. Put a file there.")
+
+
+def _nearest(name: str, rules: PromptRules) -> str:
+    known = [flag.name for flag in FLAGS if flag.name in rules.flags]
+    spelled_out = {flag.field: flag.name for flag in FLAGS if flag.name in rules.flags} | {
         "cfg": "l",
         "shift": "fs",
         "sampler": "s",
