@@ -1,0 +1,1 @@
+"""Prompts x checkpoints x strengths as one labelled picture."""
