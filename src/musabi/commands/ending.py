@@ -54,21 +54,31 @@ def at_the_end(settings: Settings, first: After | None) -> After:
 
     def after(folder: RunFolder, state: RunState) -> None:
         note = _noting(folder)
-        if first is not None:
-            try:
-                first(folder, state)
-            except Exception as problem:  # a page is not worth a pod that goes on
-                note(f"The report was not written: {type(problem).__name__}: {problem}")
         outcome = OUTCOMES.get(state)
-        if outcome is None:  # a person stopped it
+        published = True
+        try:
+            if first is not None:
+                _report(first, folder, state, note)
+            if outcome is not None:  # else a person stopped it
+                published = publish_run(settings, folder, note)
+        finally:
+            with contextlib.suppress(OSError):
+                folder.after_file.unlink(missing_ok=True)
+        if outcome is None:
             return
-        published = publish_run(settings, folder, note)
         from musabi.pod.stopping import finish
 
         kept = settings if published else _keep_what_is_here(settings, note)
         finish(kept, os.environ, outcome, note, since=_began(folder))
 
     return after
+
+
+def _report(first: After, folder: RunFolder, state: RunState, note: Callable[[str], None]) -> None:
+    try:
+        first(folder, state)
+    except Exception as problem:  # a page is not worth a pod that goes on
+        note(f"The report was not written: {type(problem).__name__}: {problem}")
 
 
 def _began(folder: RunFolder) -> float | None:

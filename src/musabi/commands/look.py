@@ -8,40 +8,48 @@ from typing import Annotated, Any
 import typer
 
 from musabi.commands.options import Json, Set, settings_from
-from musabi.commands.running import look_on, newest_or_named
+from musabi.commands.running import going_or_named, look_on, newest_or_named
 from musabi.commands.show import record_as_text, say, say_json
 from musabi.commands.view import describe, follow_events
 from musabi.errors import ExitCode, MachineError, RequestError
 from musabi.job.events import Event, read
-from musabi.job.launch import ask_to_stop
-from musabi.job.record import RunFolder, RunState, newest_run
+from musabi.job.launch import STOP_SECONDS, ask_to_stop
+from musabi.job.record import GOING_ON, RunFolder, going_on, newest_run
 from musabi.settings import Settings
 
-Run = Annotated[str | None, typer.Option("--run", help="Id of the run; the newest where not given.")]
-STOP_SECONDS = 330.0
+Run = Annotated[
+    str | None, typer.Option("--run", help="Id of the run; the newest that goes on where not given.")
+]
 
 
 def status_verb(pairs: Set = None, as_json: Json = False) -> None:
-    """Say where the bootstrap and the newest run stand.
+    """Say where the bootstrap and the runs that go on stand, or where none does the newest.
 
     Example: musabi status --json
     """
     settings = settings_from(pairs)
-    folder = newest_run(settings.space.runs)
-    values = {"bootstrap": _bootstrap(settings), "run": _run_values(folder), "stopping": _stopping(settings)}
+    going = going_on(settings.space.runs)
+    newest = newest_run(settings.space.runs)
+    shown = going or ([newest] if newest else [])
+    values: dict[str, Any] = {
+        "bootstrap": _bootstrap(settings),
+        "run": _run_values(shown[-1] if shown else None),
+        "runs": [_run_values(folder) for folder in going],
+        "stopping": _stopping(settings),
+    }
     if as_json:
         say_json(values)
         return
     for line in _stopping_words(values["stopping"]):
         say(line)
     say(_bootstrap_words(values["bootstrap"]))
-    if folder is None:
+    if not shown:
         say("No run yet.")
-        return
-    say(record_as_text(folder.load()))
-    event = _newest_progress(folder)
-    if event is not None:
-        say(f"  {describe(event)}")
+    for folder in shown:
+        say(record_as_text(folder.load()))
+        event = _newest_progress(folder)
+        if event is not None:
+            say(f"  {describe(event)}")
 
 
 def logs_verb(
@@ -54,7 +62,7 @@ def logs_verb(
 
     Example: musabi logs -f
     """
-    folder = newest_or_named(settings_from(pairs), run)
+    folder = going_or_named(settings_from(pairs), run)
     if as_json:
         events = follow_events(folder) if follow else read(folder.events_file)
         for event in events:
@@ -69,7 +77,10 @@ def logs_verb(
 
 
 def stop_verb(
-    run: Run = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Id of the run; needed where several go on.")
+    ] = None,
+    all_runs: Annotated[bool, typer.Option("--all", help="End all runs that go on.")] = False,
     after_save: Annotated[
         bool, typer.Option("--after-save", help="Wait for the next state, so that nothing is lost.")
     ] = False,
@@ -80,27 +91,62 @@ def stop_verb(
 
     Example: musabi stop --after-save
     """
-    folder = newest_or_named(settings_from(pairs), run)
-    record = folder.load()
-    if record.state not in (RunState.PLANNED, RunState.RUNNING):
-        raise RequestError(f"{record.id} is not running; it is {record.state.value}.")
-    ask_to_stop(folder, after_save=after_save)
+    folders = runs_to_end(settings_from(pairs), run, all_runs=all_runs)
+    for folder in folders:
+        ask_to_stop(folder, after_save=after_save)
     deadline = None if after_save else time.monotonic() + STOP_SECONDS
     try:
-        while (record := folder.load()).state in (RunState.PLANNED, RunState.RUNNING):
-            if deadline is not None and time.monotonic() > deadline:
-                raise MachineError(
-                    f"{record.id} did not end within {STOP_SECONDS:.0f} s. Look at: musabi logs"
-                )
-            time.sleep(0.2)
+        for folder in folders:
+            _wait_for_end(folder, deadline)
     except KeyboardInterrupt:
-        say(f"The request stands: {record.id} ends by itself. Look on with: musabi logs -f")
+        names = " and ".join(folder.path.name for folder in folders)
+        say(f"The request stands: {names} will end. Look on with: musabi logs -f")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    say_json(_run_values(folder)) if as_json else say(record.message or record.state.value)
+    if as_json:
+        values = [_run_values(folder) for folder in folders]
+        say_json({"runs": values} if all_runs else values[0])
+        return
+    for folder in folders:
+        record = folder.load()
+        said = record.message or record.state.value
+        say(f"{record.id}: {said}" if len(folders) > 1 else said)
+
+
+def runs_to_end(settings: Settings, name: str | None, *, all_runs: bool) -> list[RunFolder]:
+    """Return the runs that are meant: the named one, all that go on, or the only one.
+
+    Raises:
+        RequestError: none goes on, or several do and none was named.
+    """
+    going = going_on(settings.space.runs)
+    if all_runs and going:
+        return going
+    if name is None and len(going) > 1:
+        names = ", ".join(folder.path.name for folder in going)
+        raise RequestError(
+            f"Several runs go on: {names}. Name one with --run, or end all with musabi stop --all."
+        )
+    folder = going_or_named(settings, name)
+    record = folder.load()
+    if record.state not in GOING_ON:
+        raise RequestError(f"{record.id} is not running; it is {record.state.value}.")
+    return [folder]
+
+
+def _wait_for_end(folder: RunFolder, deadline: float | None) -> None:
+    while folder.load().state in GOING_ON:
+        if deadline is not None and time.monotonic() > deadline:
+            name = folder.path.name
+            raise MachineError(
+                f"{name} did not end within {STOP_SECONDS:.0f} s. Look at: musabi logs --run {name}"
+            )
+        time.sleep(0.2)
 
 
 def report_verb(
-    run: Run = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Id of the run; the newest where not given.")
+    ] = None,
     target: Annotated[Path | None, typer.Argument(help="The page to write.", show_default=False)] = None,
     pairs: Set = None,
     as_json: Json = False,

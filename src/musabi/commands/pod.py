@@ -124,15 +124,17 @@ def _end(settings: Settings, action: "Action", *, yes: bool, force: bool, as_jso
     pod = this_pod(settings, os.environ)
     if not pod.can_be_stopped:
         raise MachineError(NO_WAY)
-    run, ending = _runs_here(settings, force=force)
-    if run is not None and not force:
+    runs, ending = _runs_here(settings, force=force)
+    if runs and not force:
+        named = " and ".join(run.path.name for run in runs)
+        going = f"{named} {'are' if len(runs) > 1 else 'is'} still running."
         _ask(
-            f"{run.path.name} is still running. It will be ended first, and saves what it can.",
-            f"{run.path.name} is still running. End it with: musabi stop. Or give --force: the run is ended "
-            "first and saves what it can.",
+            f"{going} What runs will be ended first, and saves what it can.",
+            f"{going} End it with: musabi stop{' --all' if len(runs) > 1 else ''}. Or give --force: what runs "
+            "is ended first and saves what it can.",
             may_ask=not yes,
         )
-    if run is None and ending is not None and not force:
+    if not runs and ending is not None and not force:
         _ask(
             f"{ending.path.name} has ended, but its process still works: it publishes or counts down. It is cut off.",
             f"{ending.path.name} has ended, but its process still works: it publishes or counts down. Wait for it, "
@@ -148,7 +150,7 @@ def _end(settings: Settings, action: "Action", *, yes: bool, force: bool, as_jso
                 "Another process of this container is stopping the pod already. See: musabi pod status. "
                 "Or give --force, and Runpod is asked all the same."
             )
-        if run is not None:
+        for run in runs:
             _end_run_first(settings, run, action, (lambda _text: None) if as_json else say)
         answer = ask_runpod(pod, action)
     if not answer.accepted:
@@ -157,21 +159,21 @@ def _end(settings: Settings, action: "Action", *, yes: bool, force: bool, as_jso
     say_json(done) if as_json else say("Runpod accepted it. The pod ends in a moment.")
 
 
-def _runs_here(settings: Settings, *, force: bool) -> "tuple[RunFolder | None, RunFolder | None]":
-    """Return the run that goes on in this container, and the one that has ended and whose process still works.
+def _runs_here(settings: Settings, *, force: bool) -> "tuple[list[RunFolder], RunFolder | None]":
+    """Return the runs that go on in this container, and one that has ended and whose process still works.
 
     Raises:
         RequestError: the volume does not answer, and --force was not given.
     """
     from musabi.pod.stopping.aside import Aside
-    from musabi.pod.stopping.run_here import ending_folder, running_folder
+    from musabi.pod.stopping.run_here import ending_folder, running_folders
 
     space = settings.space
     try:
-        return Aside().do("the runs", lambda: (running_folder(space), ending_folder(space)))
+        return Aside().do("the runs", lambda: (running_folders(space), ending_folder(space)))
     except TimeoutError as problem:
         if force:
-            return None, None
+            return [], None
         raise RequestError(
             f"Whether a run goes on is not known: {problem}. Give --force to go ahead without."
         ) from problem

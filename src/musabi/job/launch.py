@@ -9,13 +9,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from musabi.errors import RequestError
+from musabi.job.claims import Claim, InTheWay, claim_of, in_the_way
 from musabi.job.engine import Engine
-from musabi.job.record import RunFolder, RunRecord, RunState, newest_run
+from musabi.job.record import RunFolder, RunRecord, RunState, going_on
 from musabi.job.runner import Runner
 from musabi.whole import write_json
 
@@ -51,6 +52,10 @@ def start_detached(folder: RunFolder, record: RunRecord, engine: Engine, after: 
     return pid
 
 
+# How long one waits for a run that was asked to stop: a state of the full model takes a while to write.
+STOP_SECONDS = 330.0
+
+
 def ask_to_stop(folder: RunFolder, *, after_save: bool = False) -> None:
     """Leave the request that the runner looks for."""
     write_json(folder.stop_file, {"after_save": after_save, "asked": time.time()})
@@ -58,7 +63,7 @@ def ask_to_stop(folder: RunFolder, *, after_save: bool = False) -> None:
 
 @contextmanager
 def one_start_at_a_time(runs: Path) -> Iterator[None]:
-    """Hold a lock while a run is being started, so that two starts can't both find the workspace idle.
+    """Hold a lock while a run is being started, so that two starts can't both find the same GPU free.
 
     flock(2) and not the filelock package, whose import would make every trainer wait longer.
     """
@@ -71,13 +76,22 @@ def one_start_at_a_time(runs: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def require_idle(runs: Path) -> None:
-    """Raise a RequestError where a run of this workspace is still going on."""
-    newest = newest_run(runs)
-    if newest is not None and newest.load().state in (RunState.PLANNED, RunState.RUNNING):
-        raise RequestError(
-            f"{newest.path.name} is still running. Watch it with: musabi logs -f. End it with: musabi stop."
-        )
+def require_free(runs: Path, claim: Claim, beside: Sequence[Claim] = ()) -> None:
+    """Raise InTheWay where a run of this workspace that goes on, or one `beside`, has what the new one needs."""
+    for other in (*(claim_of(folder.load()) for folder in going_on(runs)), *beside):
+        reason = in_the_way(claim, other)
+        if reason is not None:
+            raise InTheWay(reason)
+
+
+def require_ended(runs: Path, output_name: str) -> None:
+    """Raise InTheWay where a run of that name is still going on."""
+    for folder in going_on(runs):
+        if folder.load().job.get("output_name") == output_name:
+            raise InTheWay(
+                f"{folder.path.name} is still running. Watch it with: musabi logs -f. "
+                f"End it with: musabi stop --run {folder.path.name}."
+            )
 
 
 def _become_runner(folder: RunFolder, engine: Engine, after: After | None) -> None:

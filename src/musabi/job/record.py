@@ -1,5 +1,6 @@
 """The run record: one JSON file a run, replaced atomically, that everything else reads."""
 
+import contextlib
 import os
 import time
 from enum import StrEnum
@@ -28,8 +29,15 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+GOING_ON = (RunState.PLANNED, RunState.RUNNING)
+
+
 class StepOutcome(BaseModel):
-    """What came of one step. Times are Unix seconds."""
+    """What came of one step. Times are Unix seconds.
+
+    `tries` says of each try that was given up why, and what was tried next. `cause` names a known cause of a
+    failure, and `retry` tells whether the same step, run once more, may end well.
+    """
 
     name: str
     title: str
@@ -39,6 +47,9 @@ class StepOutcome(BaseModel):
     ended: float | None = None
     exit_code: int | None = None
     message: str | None = None
+    tries: list[str] = []
+    cause: str = ""
+    retry: bool = False
 
 
 class ProducedFile(BaseModel):
@@ -53,12 +64,19 @@ class ProducedFile(BaseModel):
 
 
 class Leg(BaseModel):
-    """The schedule of one training; `started` is Unix seconds."""
+    """The schedule of one training; `started` is Unix seconds.
+
+    `ahead` is how many steps later than a multiple of `steps_per_epoch` its epochs end: a trainer that begins
+    a new epoch when it is resumed in the middle of one has done these steps besides.
+    `bad_from` is the step from which on its loss was bad: no run goes on from a state saved then.
+    """
 
     started: float
     epochs: int
     steps: int
     steps_per_epoch: int
+    ahead: int = 0
+    bad_from: int | None = None
 
 
 class Publication(BaseModel):
@@ -73,7 +91,8 @@ class Publication(BaseModel):
 class RunRecord(BaseModel):
     """A run, as its folder's record.json holds it.
 
-    `legs` holds the schedules of the trainings that this run goes on from, and its own as the last.
+    `legs` holds the schedules of the trainings that this run goes on from, and its own as the last. `gpus` are
+    the numbers of the GPUs that it has for itself; none means all of them, and the CPU.
     """
 
     id: str
@@ -96,6 +115,7 @@ class RunRecord(BaseModel):
     steps: list[StepOutcome] = []
     files: list[ProducedFile] = []
     published: list[Publication] = []
+    gpus: list[int] = []
 
     @property
     def lineage_started(self) -> float:
@@ -113,7 +133,10 @@ class RunRecord(BaseModel):
 
 
 class RunFolder:
-    """The folder of one run: record.json, events.jsonl, log.txt, beat.json and, on request, stop.json."""
+    """The folder of one run: record.json, events.jsonl, log.txt, beat.json and, on request, stop.json.
+
+    `after` is there until what follows the run, its report and its publishing, is done.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -122,6 +145,7 @@ class RunFolder:
         self.log_file = path / "log.txt"
         self.beat_file = path / "beat.json"
         self.stop_file = path / "stop.json"
+        self.after_file = path / "after"
 
     def save(self, record: RunRecord) -> None:
         """Replace the record on disk."""
@@ -137,7 +161,7 @@ class RunFolder:
         if values is None:
             raise RequestError(f"{self.path} holds no run. Name a folder under runs/ that has a record.json.")
         record = RunRecord.model_validate(values)
-        if record.state in (RunState.PLANNED, RunState.RUNNING) and not self.runner_is_alive(record):
+        if record.state in GOING_ON and not self.runner_is_alive(record):
             record.state = RunState.INTERRUPTED
             for step in record.steps:
                 if step.state == "running":
@@ -183,6 +207,20 @@ def runs(folder: Path) -> list[RunFolder]:
     found = [(values, path.parent) for path in records if isinstance(values := read_json(path), dict)]
     found.sort(key=lambda pair: float(pair[0].get("created", 0)))
     return [RunFolder(path) for _, path in found]
+
+
+def going_on(folder: Path) -> list[RunFolder]:
+    """Return the runs under `folder` that have not ended, oldest first. An odd record is of no such run."""
+    found = []
+    for path in folder.glob("*/record.json"):
+        with contextlib.suppress(OSError, ValueError, RequestError):
+            values = read_json(path)
+            if not isinstance(values, dict) or values.get("state") not in GOING_ON:
+                continue
+            run = RunFolder(path.parent)
+            if run.load().state in GOING_ON:
+                found.append((float(values.get("created", 0)), run))
+    return [run for _, run in sorted(found, key=lambda pair: pair[0])]
 
 
 def newest_run(folder: Path, output_name: str | None = None) -> RunFolder | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from musabi.pod.bootstrap.state import bootstrap_status
 from musabi.pod.stopping.aside import Aside
 from musabi.pod.stopping.gpu import GpuLook
-from musabi.pod.stopping.run_here import running_run
+from musabi.pod.stopping.run_here import work_going_on
 from musabi.pod.stopping.store import pod_places
 from musabi.pod.stopping.visitors import files_changed, jupyter_use, keys_typed
 from musabi.settings import Settings
@@ -76,7 +76,7 @@ class Activity:
         return max(found, key=lambda use: use.last, default=None)
 
     def _run(self, now: float) -> Use | None:
-        run = self._aside.do("the runs", lambda: running_run(self._settings.space))
+        run = self._aside.do("the runs", lambda: work_going_on(self._settings.space))
         return Use(now, f"{run} is running") if run else None
 
     def _bootstrap(self, now: float) -> Use | None:

@@ -22,7 +22,7 @@ from musabi.pod.stopping.deadline import (
     keeps_after_run,
 )
 from musabi.pod.stopping.provider import NO_WAY, NOT_A_POD, this_pod
-from musabi.pod.stopping.run_here import running_run
+from musabi.pod.stopping.run_here import run_at_its_end, work_going_on
 from musabi.pod.stopping.store import Store, is_mine, pod_places
 from musabi.pod.stopping.words import (
     DONE_WORDS,
@@ -85,7 +85,13 @@ def _count_down(
     def other_run() -> str | None:
         """This run's own record may still say that it runs, where a full disk kept its end out of it."""
         try:
-            return aside.do("the runs", lambda: running_run(space, besides=os.getpid()))
+            return aside.do("the runs", lambda: work_going_on(space, besides=os.getpid()))
+        except TimeoutError:
+            return None
+
+    def still_publishing() -> str | None:
+        try:
+            return aside.do("the runs", lambda: run_at_its_end(space, besides=os.getpid()))
         except TimeoutError:
             return None
 
@@ -99,6 +105,12 @@ def _count_down(
             if keeps_after_run(keep, since, now):
                 hands.tell(f"The pod is not {DONE_WORDS[wanted.action]}: {ASKED_TO_KEEP}.")
                 return
+            if going_on := other_run():  # each asks at its own end, so the last one finds nobody
+                hands.say(f"The pod is not {DONE_WORDS[wanted.action]} yet: {going_on} goes on.")
+                return
+            if still_publishing():
+                hands.sleep(TICK_SECONDS)
+                continue
             announced = _announce(hands, rules, wanted, now)
         elif mine is None:
             return  # called off, or taken over
