@@ -1,9 +1,11 @@
-"""What this machine is: GPUs, cores. Asked once, without importing torch."""
+"""What this machine is: GPUs, cores, main memory. Asked once, without importing torch."""
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+from musabi.container import main_memory
 from musabi.job.facts import MachineFacts
 
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -11,7 +13,11 @@ QUERY = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,n
 
 
 def machine_facts() -> MachineFacts:
-    """Return the GPUs that are visible (memory in bytes) and the cores this process may use."""
+    """Return the GPUs that are visible, the cores and the main memory that this process may use (in bytes)."""
+    return replace(_gpus_and_cores(), ram=main_memory())
+
+
+def _gpus_and_cores() -> MachineFacts:
     cpus = len(os.sched_getaffinity(0))
     if not DRIVER.exists() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return MachineFacts(cpus=cpus)

@@ -1,8 +1,8 @@
 """A stand-in engine: its "trainer" is a few lines of Python, so that the runner is tested alone."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,9 @@ from musabi.job.engine import Failure
 from musabi.job.events import Event, parse
 from musabi.job.facts import Facts
 from musabi.job.model import Job
+from musabi.job.new_run import new_record
 from musabi.job.plan import Choice, Plan, ResumePoint, Schedule, Step
 from musabi.job.record import Leg, RunFolder
-from musabi.job.runner import new_record
 
 
 class LineParser:
@@ -53,13 +53,21 @@ class StandInEngine:
         )
 
     def train_step(self, job: Job, facts: Facts, schedule: Schedule, resume: ResumePoint | None) -> Step:
-        return Step("train", "Train", (sys.executable, "-c", self.code))
+        return Step("train", "Train", (sys.executable, "-c", self.code, str(job.blocks_to_swap or 0)))
 
-    def convert_step(self, source: Path, target: Path, facts: Facts) -> Step:
+    def adapter_steps(self, job: Job, facts: Facts) -> tuple[Step, ...]:
+        return ()
+
+    def convert_step(self, job: Job, source: Path, target: Path) -> Step:
         return Step("convert", "Convert", ("cp", str(source), str(target)))
 
-    def sample_step(self, job: Job, facts: Facts, lora: Path | None, folder: Path) -> Step:
-        return Step("sample", "Sample", ("true",))
+    def sample_steps(
+        self, job: Job, facts: Facts, lora: Path | None, folder: Path, strength: float = 1.0
+    ) -> tuple[Step, ...]:
+        return (Step("sample", "Sample", ("true",)),)
+
+    def decode_steps(self, job: Job, facts: Facts, latents: Sequence[Path], folder: Path) -> tuple[Step, ...]:
+        return (Step("sample", "Decode", ("true",)),)
 
     def choices(self, job: Job, facts: Facts, schedule: Schedule) -> list[Choice]:
         return []
@@ -67,12 +75,19 @@ class StandInEngine:
     def warnings(self, job: Job, facts: Facts) -> list[str]:
         return []
 
+    def easier(self, job: Job, facts: Facts, plan: Plan) -> tuple[Job, str] | None:
+        """Swap eight more blocks each time, up to 24; the stand-in trainer is told by its last argument."""
+        now = job.blocks_to_swap or 0
+        more = {"blocks_to_swap": now + 8}
+        return (job.model_copy(update=more), f"BLOCKS_TO_SWAP={now + 8}") if now < 24 else None
+
     def parser(self, step: Step) -> LineParser:
         return LineParser()
 
     def explain(self, step: Step, exit_code: int, tail: str) -> Failure:
         self.explained.append(tail)
-        return Failure(f"{step.title} failed: {tail.strip().splitlines()[-1]}", ExitCode.TRAINER_FAILED)
+        said = f"{step.title} failed: {tail.strip().splitlines()[-1]}"
+        return Failure(said, ExitCode.TRAINER_FAILED, kind="memory" if "no memory left" in tail else "other")
 
     def state_is_whole(self, folder: Path) -> bool:
         return (folder / "whole").exists()
@@ -81,18 +96,9 @@ class StandInEngine:
 @pytest.fixture
 def make_job(tmp_path: Path) -> Callable[..., Job]:
     def make(**values: object) -> Job:
-        paths = {
-            name: tmp_path / name
-            for name in (
-                "output_dir",
-                "logging_dir",
-                "dataset_config",
-                "sample_prompts",
-                "dit",
-                "vae",
-                "text_encoder",
-            )
-        }
+        names = ("output_dir", "logging_dir", "dataset_config", "sample_prompts")
+        paths: dict[str, object] = {name: tmp_path / name for name in names}
+        paths["weights"] = {role: tmp_path / role for role in ("dit", "vae", "text_encoder")}
         return Job.model_validate({**paths, "output_name": "demo", **values})
 
     return make
@@ -118,13 +124,18 @@ def run_folder(tmp_path: Path, make_job: Callable[..., Job]) -> Callable[..., Ru
     """Make the folder of a run whose training step is `code`, with more steps before or after it."""
 
     def make(
-        code: str, *, before: tuple[Step, ...] = (), after: tuple[Step, ...] = (), **job: object
+        code: str,
+        *,
+        before: tuple[Step, ...] = (),
+        after: tuple[Step, ...] = (),
+        plan: dict[str, object] | None = None,
+        **job: object,
     ) -> RunFolder:
         folder = RunFolder(tmp_path / "runs" / "demo-1")
         folder.path.mkdir(parents=True)
         train = Step("train", "Train", (sys.executable, "-u", "-c", code))
-        plan = Plan(steps=(*before, train, *after), schedule=TIMING)
-        folder.save(new_record("demo-1", make_job(**job), plan))
+        made = replace(Plan(steps=(*before, train, *after), schedule=TIMING), **(plan or {}))
+        folder.save(new_record("demo-1", make_job(**job), made))
         return folder
 
     return make

@@ -1,6 +1,8 @@
 """Only whole files appear in the output folder, under their final names."""
 
+import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -19,8 +21,8 @@ from musabi.job.harvest import (
     staging_folder,
 )
 from musabi.job.model import Job
-from musabi.job.plan import Plan, Step
-from musabi.job.runner import new_record
+from musabi.job.new_run import new_record
+from musabi.job.plan import Plan, Schedule, Step
 from musabi.whole import safetensors_header
 
 
@@ -173,3 +175,136 @@ def test_a_samplers_whole_pictures_are_named_by_prompt_and_seed(tmp_path: Path) 
         "demo_01_TIME_43.png",
     ]
     assert not written.exists()
+
+
+def video(frames: int = 3) -> bytes:
+    """Return a real MP4 file."""
+    import av
+    import numpy as np
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(frames):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def test_a_video_moves_when_its_last_byte_is_there(step: Step) -> None:
+    assert step.staging is not None
+    whole = video()
+    sample = step.staging / "sample" / "n_e000001_00_20260101000000_42.mp4"
+    sample.parent.mkdir()
+    for cut in (0, 4, len(whole) // 2, len(whole) - 1):
+        sample.write_bytes(whole[:cut])
+        assert take(step) == []
+    sample.write_bytes(whole)
+    assert take(step) == ["sample/n_e000001_00_20260101000000_42.mp4"]
+
+
+def test_a_video_that_is_being_written_stays(step: Step) -> None:
+    """As its writer leaves it between the frames: the size of the data is not known yet."""
+    import av
+    import numpy as np
+
+    assert step.staging is not None
+    sample = step.staging / "sample" / "n_e000001_00_20260101000000.mp4"
+    sample.parent.mkdir()
+    with av.open(str(sample), "w") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(40):
+            noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        assert take(step) == []
+        container.mux(stream.encode(None))
+    assert len(take(step)) == 1
+
+
+def test_kandinskys_samples_get_the_runs_name_and_the_runs_steps(step: Step) -> None:
+    assert step.staging is not None
+    resumed = replace(step, step_offset=100)
+    (step.staging / "sample").mkdir()
+    (step.staging / "sample" / "sample_000012_01.mp4").write_bytes(video())
+    (step.staging / "sample" / "sample_000012_01.png").write_bytes(b"\x89PNG" + PNG_END)
+    (step.staging / "sample" / "notes.txt").write_text("none of the run's")
+    names = [re.sub(r"\d{14}", "TIME", name) for name in take(resumed)]
+    assert sorted(names) == ["sample/n_000112_01_TIME.mp4", "sample/n_000112_01_TIME.png"]
+
+
+def test_a_samplers_videos_and_layers_are_named_by_prompt(tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    written = folder / ".demo.sampling"
+    written.mkdir(parents=True)
+    (written / "20250131-120000-000_42.mp4").write_bytes(video())
+    (written / "20250131-120001-000_43.mp4").write_bytes(video()[:-9])
+    for layer in range(2):
+        (written / f"20250131-120002-000_44_{layer:03d}.png").write_bytes(b"\x89PNG" + PNG_END)
+    step = Step("sample", "Sample", (), pictures=(written, folder, "demo"), first_picture=3)
+    assert [re.sub(r"\d{14}", "TIME", file.path.name) for file in place_pictures(step)] == [
+        "demo_03_TIME_42.mp4",
+        "demo_04_TIME_44_000.png",
+        "demo_04_TIME_44_001.png",
+    ]
+
+
+def test_seeds_of_three_digits_and_layers_by_name_are_no_other_prompts(tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    written = folder / ".demo.sampling"
+    written.mkdir(parents=True)
+    (written / "20250131-120000-000_0_123.mp4").write_bytes(video())
+    for layer in range(2):
+        name = f"20250131-120002-000_layer{layer}_321_000.png"
+        (written / name).write_bytes(b"\x89PNG" + PNG_END)
+    step = Step("sample", "Sample", (), pictures=(written, folder, "demo"))
+    assert [re.sub(r"\d{14}", "TIME", file.path.name) for file in place_pictures(step)] == [
+        "demo_00_TIME_123.mp4",
+        "demo_01_TIME_321_000.png",
+        "demo_01_TIME_321_001.png",
+    ]
+
+
+def test_kept_latents_move_like_pictures_and_are_counted_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    written = folder / ".demo.sampling"
+    written.mkdir(parents=True)
+    header = b'{"latent":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}'
+    whole = len(header).to_bytes(8, "little") + header + b"ab"
+    (written / "20250131-120000-000_42_latent.safetensors").write_bytes(whole)
+    (written / "20250131-120001-000_123_latent.safetensors").write_bytes(whole)
+    (written / "20250131-120002-000_44_latent.safetensors").write_bytes(whole[:-1])
+    (written / "20250131-120003-000_42_000.png").write_bytes(b"\x89PNG" + PNG_END)
+    step = Step("sample", "Sample", (), pictures=(written, folder, "demo"))
+    assert [re.sub(r"\d{14}", "TIME", file.path.name) for file in place_pictures(step)] == [
+        "demo_00_TIME_42.png",
+        "demo_00_TIME_42_latent.safetensors",
+        "demo_01_TIME_123_latent.safetensors",
+    ]
+
+
+def test_a_picture_of_decoded_latents_has_no_seed_in_its_name_twice(tmp_path: Path) -> None:
+    """musubi-tuner names it TIME_SEED__NAME-OF-THE-LATENTS_000.png."""
+    folder = tmp_path / "sample"
+    written = folder / ".demo.decoding-00"
+    written.mkdir(parents=True)
+    (written / "20250131-120000-000_42__demo_00_20250131110000_42_latent_000.png").write_bytes(PNG_END)
+    step = Step("sample", "Decode", (), pictures=(written, folder, "demo_00_20250131110000_42_latent"))
+    (file,) = place_pictures(step)
+    assert re.fullmatch(r"demo_00_20250131110000_42_latent_00_\d{14}\.png", file.path.name)
+
+
+def test_states_that_a_killed_runner_had_no_time_to_remove_go_with_the_rest(
+    make_job: Callable[..., Job],
+) -> None:
+    job = make_job(keep_last_states=1)
+    timing = Schedule(4, 3, 12, 0, 1, 1, None)
+    record = new_record("run", job, Plan((Step("train", "Train", ()),), timing))
+    for epoch in (1, 2, 3):
+        state = job.output_dir / f"demo-{epoch:06d}-state"
+        write_state(state)
+        os.utime(state, (record.created + epoch, record.created + epoch))
+    assert collect_left_behind(record) == []
+    assert [path.name for path in job.output_dir.glob("*-state")] == ["demo-000003-state"]

@@ -27,14 +27,14 @@ def test_a_missing_shard_is_named_with_its_variable(make_job: MakeJob, tmp_path:
     dit = tmp_path / "dit-00001-of-00002.safetensors"
     dit.write_bytes(EMPTY_SAFETENSORS)
     with pytest.raises(RequestError, match=r"dit-00002-of-00002\.safetensors is not there.*DIT_PATH"):
-        require_weights(make_job(dit=dit))
+        require_weights(make_job(weights={"dit": dit}))
 
 
 def test_a_weight_file_that_is_cut_off_is_named(make_job: MakeJob, tmp_path: Path) -> None:
     dit = tmp_path / "dit.safetensors"
     dit.write_bytes(EMPTY_SAFETENSORS[:-1])
     with pytest.raises(RequestError, match="cut off or is no safetensors file"):
-        require_weights(make_job(dit=dit))
+        require_weights(make_job(weights={"dit": dit}))
 
 
 def test_a_folder_that_cannot_be_made_is_said_with_its_variable(tmp_path: Path) -> None:

@@ -18,6 +18,12 @@ NAMES = {
     "sample/n_e000002_00_20260101000000_42_000.png": Final(
         PurePath("sample/n_e000012_00_20260101000000_42_000.png"), "sample", epoch=12
     ),
+    "sample/n_e000002_01_20260101000000_42.mp4": Final(
+        PurePath("sample/n_e000012_01_20260101000000_42.mp4"), "sample", epoch=12
+    ),
+    "sample/n_000005_01_20260101000000.mp4": Final(
+        PurePath("sample/n_000275_01_20260101000000.mp4"), "sample", step=275
+    ),
     "sample/n_000005_01_20260101000000_000.png": Final(
         PurePath("sample/n_000275_01_20260101000000_000.png"), "sample", step=275
     ),
@@ -38,6 +44,9 @@ def test_the_offsets_are_added_to_the_numbers(name: str) -> None:
         "logs",
         "logs/n.safetensors",
         "sample/m_e000001_00_.png",
+        "sample/n_e000001_00_20260101000000.webm",
+        "sample/sample_00001_00.mp4",
+        "sample_000001_00.mp4",
     ],
 )
 def test_what_is_not_of_the_run_has_no_final_name(name: str) -> None:

@@ -4,9 +4,11 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,10 @@ from musabi.errors import ExitCode
 from musabi.job import events
 from musabi.job.engine import Engine
 from musabi.job.launch import ask_to_stop, one_start_at_a_time, start_detached
-from musabi.job.plan import Step
-from musabi.job.record import RunFolder, RunRecord, RunState, process_start
+from musabi.job.plan import Fallback, Step
+from musabi.job.record import Leg, RunFolder, RunRecord, RunState, process_start
 from musabi.job.runner import Runner
+from musabi.job.states import find_states
 
 RunFactory = Callable[..., RunFolder]
 FOREVER = """
@@ -300,3 +303,306 @@ def test_two_starts_at_once_take_turns(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+TRAINS = """
+import json, pathlib, sys, time
+out = pathlib.Path({out!r}); out.mkdir(parents=True, exist_ok=True)
+def say(**values): print(json.dumps({{"phase": "train", "steps": 12, **values}}), flush=True)
+def save(epoch, lora=1000, state=3000):
+    (out / f"demo-{{epoch:06d}}.safetensors").write_bytes(bytes(lora))
+    folder = out / f"demo-{{epoch:06d}}-state"; folder.mkdir()
+    (folder / "optimizer.bin").write_bytes(bytes(state)); (folder / "whole").touch()
+    say(kind="checkpoint", file=str(out / f"demo-{{epoch:06d}}.safetensors"), epoch=epoch)
+    say(kind="state", file=str(folder), epoch=epoch)
+"""
+
+
+def trains(tmp_path: Path, code: str) -> str:
+    return TRAINS.format(out=str(tmp_path / "output_dir")) + code
+
+
+BECOMES_NAN = """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: (out / "saved-on-stop").touch())
+for step in range(1, 4): say(step=step, loss=0.5)
+save(1)
+for step in range(4, 7): say(step=step, loss=0.5)
+save(2)
+time.sleep(1)
+say(step=7, loss=float("nan"))
+time.sleep(600)
+"""
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_there_is(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    folder = run_folder(trains(tmp_path, BECOMES_NAN), plan={"schedule": None})
+    record = run_to_end(_with_legs(folder), stand_in(saves_on_stop=True))
+    assert (record.state, record.exit_code) == (RunState.FAILED, ExitCode.TRAINER_FAILED)
+    assert (record.steps[0].state, record.steps[0].cause) == ("failed", "bad_loss")
+    assert (record.message or "").startswith(
+        "The loss is no number any more at step 7, so the run was stopped."
+    )
+    assert "go on from demo-000002-state" in (record.message or "")
+    names = {path.name for path in (tmp_path / "output_dir").iterdir()}
+    assert {"demo-000001.safetensors", "demo-000001-state", "demo-000002-state"} <= names
+    found = find_states(tmp_path / "output_dir", "demo", record.legs)
+    assert [state.path.name for state in found] == ["demo-000001-state", "demo-000002-state"]
+    assert record.legs[-1].bad_from == 7
+    assert "saved-on-stop" not in names  # what it would save is of no use
+
+
+def test_a_state_that_holds_no_numbers_pushes_out_none_that_does(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    """The weights can be gone before a loss shows it: the state of that step was saved already."""
+    code = """
+def lora(epoch, value):
+    import struct
+    head = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    folder = out / f"demo-{epoch:06d}-state"; folder.mkdir(); (folder / "whole").touch()
+    data = len(head).to_bytes(8, "little") + head + struct.pack("<f", value)
+    (folder / "model.safetensors").write_bytes(data)
+    say(step=4 * epoch, loss=0.5)
+    say(kind="state", file=str(folder), epoch=epoch)
+lora(1, 0.5)
+time.sleep(1)
+lora(2, float("nan"))
+time.sleep(600)
+"""
+    record = run_to_end(run_folder(trains(tmp_path, code), keep_last_states=1), stand_in())
+    assert record.exit_code == ExitCode.TRAINER_FAILED
+    assert (record.message or "").startswith("The LoRA in demo-000002-state is no number any more")
+    assert "go on from demo-000001-state" in (record.message or "")
+    assert (tmp_path / "output_dir" / "demo-000001-state").is_dir()
+
+
+def _with_legs(folder: RunFolder) -> RunFolder:
+    """Give the run a leg of three steps an epoch, but no schedule, so that no disk is looked at."""
+    record = folder.load()
+    record.legs = [Leg(started=record.created - 5, epochs=4, steps=12, steps_per_epoch=3)]
+    record.state = RunState.PLANNED
+    folder.save(record)
+    return folder
+
+
+def test_a_bad_loss_is_only_said_where_the_job_wants_to_go_on(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    code = BECOMES_NAN.replace("time.sleep(600)", "say(step=8, loss=0.5)")
+    record = run_to_end(run_folder(trains(tmp_path, code), on_bad_loss="go-on"), stand_in())
+    assert record.state is RunState.DONE
+    said = [event.message for event in events.read(RunFolder(tmp_path / "runs" / "demo-1").events_file)]
+    assert sum("no number any more" in (message or "") for message in said) == 1
+
+
+def test_what_can_come_to_nothing_ends_at_once(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    code = "say(kind='fatal', message='A LoRA matched no part of the model.')\ntime.sleep(600)"
+    record = run_to_end(run_folder(trains(tmp_path, code)), stand_in())
+    assert (record.state, record.exit_code) == (RunState.FAILED, ExitCode.WRONG_REQUEST)
+    assert record.message == "A LoRA matched no part of the model."
+
+
+NEEDS_SWAP = "say(step=1)\nif sys.argv[1] != '16': sys.exit('no memory left')\nsave(1)"
+
+
+def ways(code: str) -> dict[str, object]:
+    """Fallbacks that run the same code with another argument."""
+    return {
+        "fallbacks": tuple(
+            Fallback(f"BLOCKS_TO_SWAP={n}", (sys.executable, "-u", "-c", code, str(n))) for n in (8, 16, 24)
+        )
+    }
+
+
+def with_argument(folder: RunFolder, value: str) -> RunFolder:
+    """Give the training step one more argument."""
+    values = json.loads(folder.record_file.read_text())
+    values["plan"]["steps"][0]["argv"].append(value)
+    folder.record_file.write_text(json.dumps(values))
+    return folder
+
+
+def test_too_little_gpu_memory_is_tried_again_with_less_where_asked_for(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    code = trains(tmp_path, NEEDS_SWAP)
+    folder = with_argument(run_folder(code, plan=ways(code), auto_retry=True), "0")
+    record = run_to_end(folder, stand_in())
+    assert (record.state, record.message) == (RunState.DONE, None)
+    assert record.steps[0].argv[-1] == "16"
+    assert record.steps[0].tries == [
+        "The GPU's memory ran out. Trying again with BLOCKS_TO_SWAP=8 (try 1 of 3).",
+        "The GPU's memory ran out. Trying again with BLOCKS_TO_SWAP=16 (try 2 of 3).",
+    ]
+    assert set(record.steps[0].tries) <= {event.message for event in events.read(folder.events_file)}
+
+
+def test_without_being_asked_a_run_only_says_what_would_fit(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    code = trains(tmp_path, NEEDS_SWAP)
+    record = run_to_end(with_argument(run_folder(code, plan=ways(code)), "0"), stand_in())
+    assert record.state is RunState.FAILED and record.steps[0].tries == []
+    assert "Start again with BLOCKS_TO_SWAP=8" in (record.message or "")
+
+
+def test_when_no_way_fits_the_engines_own_words_are_said(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    code = trains(tmp_path, "sys.exit('no memory left')")
+    record = run_to_end(with_argument(run_folder(code, plan=ways(code), auto_retry=True), "0"), stand_in())
+    assert len(record.steps[0].tries) == 3
+    assert record.message == "Train failed: no memory left"
+
+
+def test_memory_that_runs_out_after_a_state_is_not_tried_again(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    code = trains(tmp_path, "save(1)\nsys.exit('no memory left')")
+    record = run_to_end(with_argument(run_folder(code, plan=ways(code), auto_retry=True), "0"), stand_in())
+    assert (record.message, record.steps[0].tries) == ("Train failed: no memory left", [])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 3 MiB at the output folder."""
+    folder = tmp_path / "output_dir"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_run_stops_before_the_save_that_does_not_fit_and_said_so_in_time(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    """Each save is 1.2 MB: the second fits, the third does not."""
+    code = """
+say(step=4); save(1, 300_000, 900_000); time.sleep(2.5)
+say(step=8); save(2, 300_000, 900_000)
+for step in range(9, 12): say(step=step, s_per_step=0.5); time.sleep(1)
+time.sleep(600)
+"""
+    folder = run_folder(trains(tmp_path, code), keep_last_states=3)
+    record = run_to_end(folder, stand_in())
+    assert (record.state, record.exit_code) == (RunState.FAILED, ExitCode.MACHINE_CANNOT)
+    assert record.steps[0].cause == "no_room"
+    assert "the next save needs 1.2 MB, so the run was stopped before it" in (record.message or "")
+    assert "The newest state is demo-000002-state; " in (record.message or "")
+    warned = [
+        event.message for event in events.read(folder.events_file) if "saves to come" in (event.message or "")
+    ]
+    assert "enough for 1 of the 2 saves to come" in (warned[0] or "") and "before step 12" in (
+        warned[0] or ""
+    )
+
+
+CHECKPOINT = """
+import os, sys, time
+from pathlib import Path
+staging = Path({staging!r})
+for epoch in (1, 2):
+    part = staging / "part"
+    part.write_bytes((2).to_bytes(8, "little") + b"{{}}")
+    part.rename(staging / f"demo-{{epoch:06d}}.safetensors")
+    time.sleep({seconds})
+print("saved", flush=True)
+"""
+
+
+def saving_run(run_folder: RunFactory, tmp_path: Path, seconds: float, **more: object) -> RunFolder:
+    """Return the folder of a run whose trainer saves two checkpoints, `seconds` apart."""
+    staging = tmp_path / "output_dir" / ".demo.writing"
+    folder = run_folder(CHECKPOINT.format(staging=str(staging), seconds=seconds), **more)
+    record = folder.load()
+    (train,) = (step for step in record.plan["steps"] if step["name"] == "train")
+    train["staging"] = str(staging)
+    folder.save(record)
+    return folder
+
+
+def test_each_checkpoint_is_converted_while_the_training_goes_on(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    final = tmp_path / "output_dir" / "comfyui" / "demo-000001.safetensors"
+    planned = Step("convert", "Convert the first", ("false",), output=(final.with_suffix(".part"), final))
+    folder = saving_run(run_folder, tmp_path, 3, after=(planned,))
+    record = run_to_end(folder, stand_in())
+    assert record.state is RunState.DONE, record.message
+    made = [file.path for file in record.files if file.kind == "converted"]
+    assert [path.name for path in made] == ["demo-000001.safetensors", "demo-000002.safetensors"]
+    assert all(path.parent.name == "comfyui" and path.exists() for path in made)
+    said = list(events.read(folder.events_file))
+    first = next(n for n, event in enumerate(said) if event.kind == "converted")
+    second = [n for n, event in enumerate(said) if event.kind == "checkpoint"][1]
+    assert first < second, "it waited for the end of the training"
+    assert (record.steps[-1].state, record.steps[-1].message) == (
+        "skipped",
+        "it was converted when it was saved",
+    )
+
+
+def test_a_conversion_that_fails_is_said_and_ends_nothing(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    folder = saving_run(run_folder, tmp_path, 0)
+    (tmp_path / "output_dir").mkdir(exist_ok=True)
+    (tmp_path / "output_dir" / "comfyui").write_text("a file where the folder should be")
+    record = run_to_end(folder, stand_in())
+    assert record.state is RunState.DONE
+    said = [event.message or "" for event in events.read(folder.events_file)]
+    assert any("demo-000001.safetensors was not converted" in text for text in said)
+    assert sum("demo-000001.safetensors was not converted" in text for text in said) == 1
+
+
+SLEEPER = "import time; time.sleep({seconds}); print('done')"
+
+
+def beside(first: str, second: str) -> tuple[Step, Step]:
+    program = (sys.executable, "-u", "-c")
+    return (
+        Step("cache-latents", "Cache the latents", (*program, first)),
+        Step("cache-text", "Cache the captions", (*program, second), beside=True),
+    )
+
+
+def test_steps_that_may_run_at_the_same_time_do(run_folder: RunFactory, stand_in: type) -> None:
+    pair = beside(SLEEPER.format(seconds=1.5), SLEEPER.format(seconds=1.5))
+    record = run_to_end(run_folder("print('ok')", before=pair), stand_in())
+    assert record.state is RunState.DONE
+    latents, text, train = record.steps
+    assert text.started is not None and latents.ended is not None and train.started is not None
+    assert text.started < latents.ended <= train.started
+    assert text.ended is not None and text.ended <= train.started
+
+
+def test_a_step_that_fails_takes_the_one_beside_it_along(run_folder: RunFactory, stand_in: type) -> None:
+    began = time.monotonic()
+    pair = beside(SLEEPER.format(seconds=50), "raise SystemExit('no captions')")
+    record = run_to_end(run_folder("print('ok')", before=pair), stand_in())
+    assert time.monotonic() - began < 30
+    assert record.state is RunState.FAILED
+    assert record.message is not None and "no captions" in record.message
+    assert [step.state for step in record.steps] == ["stopped", "failed", "waiting"]
+
+
+def test_a_stop_ends_both(run_folder: RunFactory, stand_in: type) -> None:
+    folder = run_folder("print('ok')", before=beside(SLEEPER.format(seconds=50), SLEEPER.format(seconds=50)))
+    process = multiprocessing.get_context("fork").Process(target=lambda: Runner(folder, stand_in()).run())
+    process.start()
+    wait_for(lambda: folder.load().state is RunState.RUNNING)
+    ask_to_stop(folder)
+    process.join(30)
+    record = folder.load()
+    assert record.state is RunState.STOPPED
+    assert [step.state for step in record.steps[:2]] == ["stopped", "stopped"]

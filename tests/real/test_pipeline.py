@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from musabi.engines.musubi.environment import FACTS_NAME, known_flags
-from musabi.engines.musubi.training import LAUNCH_ENVIRONMENT
+from musabi.contract import committed
+from musabi.engines.musubi.contract import Installed
+from musabi.engines.musubi.environment import FACTS_NAME
+from musabi.engines.musubi.rehearse import made_up_facts
+from musabi.engines.musubi.training import launch_environment
 from musabi.recipes import load
 from musabi.watch.scalars import event_files, read_scalars
 from musabi.whole import is_whole_safetensors, safetensors_header
@@ -50,15 +53,6 @@ def test_the_bootstrap_makes_an_environment_that_trains(pod: Any) -> None:
     assert "environment" in pod.run("bootstrap.sh")
 
 
-@pytest.mark.parametrize("name", ["cache-latents", "cache-text", "train"])
-def test_the_arguments_read_from_the_source_are_the_parsers_own(name: str, pod: Any) -> None:
-    recipe = load("z-image")
-    script = pod.space.checkout / recipe.package / recipe.scripts[name].file  # type: ignore[index]
-    text = pod.run(str(pod.python), str(script), "--help")
-    usage = text[text.index("usage:") : text.index("options:")]
-    assert known_flags(pod.space.checkout, recipe)[name] == set(re.findall(r"--[a-z0-9_]+", usage))
-
-
 def test_the_trainer_is_started_with_what_accelerate_launch_sets(pod: Any, tmp_path: Path) -> None:
     """The launcher itself, asked what it gives its child."""
     child = tmp_path / "child.py"
@@ -74,7 +68,7 @@ def test_the_trainer_is_started_with_what_accelerate_launch_sets(pod: Any, tmp_p
     text = pod.run(str(pod.python), *launch, str(child))
     given = json.loads(next(line[5:] for line in text.splitlines() if line.startswith("CHILD")))
     mine = {name: value for name, value in given.items() if name.startswith("ACCELERATE_")}
-    assert mine == LAUNCH_ENVIRONMENT
+    assert mine == launch_environment(made_up_facts(pod.space, Installed(committed())), load("z-image"))
     assert given["OMP_NUM_THREADS"] == "1"
 
 

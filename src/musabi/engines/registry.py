@@ -7,6 +7,7 @@ from pathlib import Path
 
 from musabi.job.engine import Engine
 from musabi.job.facts import TrainerFacts
+from musabi.recipes import Recipe
 from musabi.settings import Settings
 
 EMBEDDED_PACKAGES = (
@@ -32,8 +33,8 @@ def engine(name: str) -> Engine:
     return made
 
 
-def trainer_facts(name: str, settings: Settings) -> TrainerFacts:
-    """Return the environment that the engine's commands run in.
+def trainer_facts(name: str, settings: Settings, recipe: Recipe) -> TrainerFacts:
+    """Return the environment that the engine's commands run in, for a model.
 
     Raises:
         MachineError: it is not there; the message names the mend.
@@ -41,7 +42,7 @@ def trainer_facts(name: str, settings: Settings) -> TrainerFacts:
     if name == "musubi":
         from musabi.engines.musubi.environment import trainer_facts as musubi_facts
 
-        return musubi_facts(settings.space.checkout, settings.hf_home)
+        return musubi_facts(settings.space.checkout, settings.hf_home, recipe, settings.space.state)
     return TrainerFacts(python=Path(sys.executable), packages=installed(EMBEDDED_PACKAGES))
 
 

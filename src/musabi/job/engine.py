@@ -3,21 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from musabi.errors import ExitCode
 from musabi.job.events import Event
 from musabi.job.facts import Facts
 from musabi.job.model import Job
-from musabi.job.plan import Choice, ResumePoint, Schedule, Step
+from musabi.job.plan import Choice, Plan, ResumePoint, Schedule, Step
+
+FailureKind = Literal["memory", "disk", "other"]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a step failed, for a person, and the exit code of the verb that ran it."""
+    """Why a step failed, for a person, and the exit code of the verb that ran it.
+
+    `cause` names the known cause (empty: not known), `kind` what it is about: "memory" is the GPU's. `retry`:
+    the same step, run once more, may end well.
+    """
 
     message: str
     exit_code: ExitCode = ExitCode.TRAINER_FAILED
+    cause: str = ""
+    kind: FailureKind = "other"
+    retry: bool = False
 
 
 class OutputParser(Protocol):
@@ -51,14 +60,24 @@ class Engine(Protocol):
         """Return the caching steps, each with `skip` set where its cache is fresh."""
         ...
 
-    def train_step(self, job: Job, facts: Facts, schedule: Schedule, resume: ResumePoint | None) -> Step: ...
-
-    def convert_step(self, source: Path, target: Path, facts: Facts) -> Step:
-        """Return the step that writes `source` (native keys) to `target` with ComfyUI's keys."""
+    def adapter_steps(self, job: Job, facts: Facts) -> tuple[Step, ...]:
+        """Return the steps that bring what is merged into the model into a form that can be merged."""
         ...
 
-    def sample_step(self, job: Job, facts: Facts, lora: Path | None, folder: Path) -> Step:
-        """Return the step that renders the job's prompts into `folder`."""
+    def train_step(self, job: Job, facts: Facts, schedule: Schedule, resume: ResumePoint | None) -> Step: ...
+
+    def convert_step(self, job: Job, source: Path, target: Path) -> Step:
+        """Return the step that writes `source` (native keys) to `target` as ComfyUI reads it."""
+        ...
+
+    def sample_steps(
+        self, job: Job, facts: Facts, lora: Path | None, folder: Path, strength: float = 1.0
+    ) -> tuple[Step, ...]:
+        """Return the steps that render the job's prompts into `folder`, with the LoRA at that strength."""
+        ...
+
+    def decode_steps(self, job: Job, facts: Facts, latents: Sequence[Path], folder: Path) -> tuple[Step, ...]:
+        """Return the steps that decode kept latents (safetensors files) into `folder`."""
         ...
 
     def choices(self, job: Job, facts: Facts, schedule: Schedule) -> Sequence[Choice]:
@@ -67,6 +86,13 @@ class Engine(Protocol):
 
     def warnings(self, job: Job, facts: Facts) -> Sequence[str]:
         """Return what a person should know before the run starts, a sentence each."""
+        ...
+
+    def easier(self, job: Job, facts: Facts, plan: Plan) -> tuple[Job, str] | None:
+        """Return the job with settings that take less of the GPU's memory, and these settings in words.
+
+        None where there is nothing left to try. `plan` is what was planned before anything was changed.
+        """
         ...
 
     def parser(self, step: Step) -> OutputParser: ...

@@ -5,6 +5,7 @@ the trainer's own output. The runner appends them to `events.jsonl` of the run.
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,7 +19,8 @@ class Event:
     `phase` is a step's name (`cache-latents`, `cache-text`, `train`, `convert`, `sample`) or `run`.
     `file` is a finished file or state folder, `kind` what it is: `checkpoint`, `state`, `sample`,
     `converted`. Without a file, `kind` is `fixed-loss` (the loss on a fixed set of noise), `error` (`message`
-    says why the step failed) or, in phase `run`, the state that the run ended in.
+    says why the step failed), `fatal` (`message` says why nothing can come of the step, though its process goes
+    on) or, in phase `run`, the state that the run ended in. A `loss` that is no number is left out of the JSON.
     """
 
     phase: str
@@ -37,9 +39,13 @@ class Event:
 
     def to_json(self) -> str:
         """Return the event as one JSON line without a newline; a missing `t` becomes now."""
-        values = {name: value for name, value in asdict(self).items() if value is not None}
+        values = {name: value for name, value in asdict(self).items() if _can_be_said(value)}
         values.setdefault("t", round(time.time(), 3))
         return json.dumps(values, ensure_ascii=False)
+
+
+def _can_be_said(value: object) -> bool:
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 FIELDS = frozenset(Event.__dataclass_fields__)

@@ -1,26 +1,39 @@
 """What is the case on this machine: values only, gathered once before a plan is made."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+from musabi.job.prompt import Prompt
 
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """The machine. `gpus` holds the memory of each visible GPU in bytes, in device order."""
+    """The machine. `gpus` holds the memory of each visible GPU in bytes, in device order.
+
+    `ram` is the main memory that this container may use, in bytes (0: unknown).
+    """
 
     gpus: tuple[int, ...] = ()
     gpu_name: str = ""
     cpus: int = 1
+    ram: int = 0
 
 
 @dataclass(frozen=True)
 class BucketFacts:
-    """One bucket of one dataset: its size in pixels and how many batches an epoch takes from it."""
+    """One bucket of one dataset: its size in pixels and how many batches an epoch takes from it.
+
+    `frames` of its clips (1: pictures), `batch` is how many of its items a full batch has.
+    """
 
     width: int
     height: int
     images: int
     batches: int
+    frames: int = 1
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -55,14 +68,35 @@ class DatasetFacts:
     text: CacheFacts = CacheFacts()
 
 
+class Fault(Protocol):
+    """An argument that a script would refuse or misread, and why, in a sentence."""
+
+    @property
+    def flag(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+class Contract(Protocol):
+    """What the installed version of a trainer accepts."""
+
+    def flags(self, script: str) -> frozenset[str]:
+        """Return the arguments that a script knows; empty where the script is not known."""
+        ...
+
+    def faults(self, script: str, arguments: tuple[str, ...]) -> Sequence[Fault]:
+        """Return what is wrong with a script's arguments."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainerFacts:
     """The environment that the engine's commands run in.
 
     `python` is its interpreter, `root` the trainer's checkout (None for the embedded engine),
     `packages` the optional packages that were imported there when it was made. `missing` says, a sentence
-    each with its mend, what the trainer needs besides and was not found; `flags` holds the arguments that
-    the installed version knows, by step name (a step that is not in it is not checked).
+    each with its mend, what the trainer needs besides and was not found, by step; `contract` is what the
+    installed version's scripts accept (None: not checked).
     """
 
     python: Path
@@ -71,8 +105,8 @@ class TrainerFacts:
     torch: str = ""
     packages: frozenset[str] = frozenset()
     accelerate_config: Path | None = None
-    missing: tuple[str, ...] = ()
-    flags: dict[str, frozenset[str]] = field(default_factory=dict)
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    contract: Contract | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +114,10 @@ class Facts:
     """Everything that a plan depends on besides the job and the recipe.
 
     `environment` holds what every step gets besides what it inherits (no secret);
-    `lora_parameters` is the number of values in the LoRA at the job's rank.
+    `lora_parameters` is the number of values in the LoRA at the job's rank; `dit_dtype` is the number format
+    of the DiT's file as safetensors spells it ("BF16", "F16", ...), empty where it can't be read;
+    `prompts` are those of the prompt file, where the plan renders any;
+    `adapter_is_native` tells whether the adapter's copy with native keys is there and not older than it.
     """
 
     machine: MachineFacts
@@ -88,3 +125,6 @@ class Facts:
     trainer: TrainerFacts
     environment: dict[str, str] = field(default_factory=dict)
     lora_parameters: int = 0
+    dit_dtype: str = ""
+    adapter_is_native: bool = False
+    prompts: tuple[Prompt, ...] = ()

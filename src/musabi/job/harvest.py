@@ -8,18 +8,24 @@ import re
 import shutil
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from musabi.job.mp4 import is_whole_mp4
 from musabi.job.plan import Step, plan_from_json
 from musabi.job.record import ProducedFile, RunRecord
 from musabi.job.renumber import Final, final_name, shift_metadata
+from musabi.job.states import prune_of
 from musabi.job.tb_mirror import mirror
 from musabi.whole import is_whole_safetensors
 
 STATE_FILES = ("optimizer.bin", "scheduler.bin", "random_states_0.pkl")
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 RAW_LOGS = "logs"
-_SEED = re.compile(r"_(\d+)_\d{3}$")
+PICTURES = (".png", ".mp4")
+LATENTS = (".safetensors",)
+_PART = {".png": re.compile(r"_layer\d+|_\d{3}$"), ".safetensors": re.compile(r"_latent$")}
+_SEED = re.compile(r"_(\d+)$")
 
 
 def staging_folder(output_dir: Path, output_name: str) -> Path:
@@ -46,7 +52,8 @@ def harvest(step: Step, output_dir: Path, output_name: str, *, final: bool = Fal
         return []
     moved = []
     for path in sorted((*staging.iterdir(), *staging.glob("sample/*")), key=_age):
-        place = final_name(path.relative_to(staging), output_name, step.epoch_offset, step.step_offset)
+        name = path.relative_to(staging)
+        place = final_name(name, output_name, step.epoch_offset, step.step_offset, _age(path))
         if place is None or not is_whole(path):
             continue
         if not _asked_for(step, place):
@@ -63,34 +70,59 @@ def harvest(step: Step, output_dir: Path, output_name: str, *, final: bool = Fal
 
 
 def place_pictures(step: Step) -> list[ProducedFile]:
-    """Move a sampler's whole pictures to where they belong: NAME_00_20250131120000_42.png, prompt by prompt.
+    """Move what a sampler made, whole pictures, videos and latents, to where it belongs.
 
-    The seed is taken from the sampler's own name, TIME_SEED_000.png. The sampler's folder is removed.
+    A picture becomes NAME_00_20250131120000_42.png. They are numbered prompt by prompt; of several pictures of
+    one prompt (layers) each has its own number at the end. The seed is taken from the sampler's own name,
+    TIME_SEED_000.png, TIME_SEED.mp4 or TIME_SEED_latent.safetensors. The sampler's folder is removed.
     """
     if step.pictures is None:
         return []
-    written, folder, name = step.pictures
     stamp = time.strftime("%Y%m%d%H%M%S")
-    placed = []
-    for index, path in enumerate(sorted(path for path in written.glob("*.png") if is_whole(path))):
-        seed = _SEED.search(path.stem)
-        target = folder / f"{name}_{index:02d}_{stamp}{f'_{seed[1]}' if seed else ''}.png"
-        placed.append(_move(path, target, Final(PurePath(target.name), "sample")))
-    shutil.rmtree(written, ignore_errors=True)
+    placed = [file for endings in (PICTURES, LATENTS) for file in _place(step, endings, stamp)]
+    shutil.rmtree(step.pictures[0], ignore_errors=True)
     return placed
 
 
+def _place(step: Step, endings: tuple[str, ...], stamp: str) -> Iterator[ProducedFile]:
+    """Move the files of one kind, numbered from the step's first prompt on."""
+    assert step.pictures is not None  # noqa: S101 - the caller looked
+    written, folder, name = step.pictures
+    prompts: dict[str, list[Path]] = {}
+    for path in sorted((path for path in written.rglob("*") if path.suffix in endings), key=_name):
+        if path.is_file() and is_whole(path):
+            prompts.setdefault(_of_prompt(path), []).append(path)
+    for index, (prompt, parts) in enumerate(prompts.items(), step.first_picture):
+        seed = _SEED.search(prompt)
+        for number, path in enumerate(parts):
+            end = f"{f'_{seed[1]}' if seed else ''}{f'_{number:03d}' if len(parts) > 1 else ''}"
+            kind = "_latent" if path.suffix in LATENTS else ""
+            target = folder / f"{name}_{index:02d}_{stamp}{end}{kind}{path.suffix}"
+            yield _move(path, target, Final(PurePath(target.name), "sample"))
+
+
+def _of_prompt(path: Path) -> str:
+    """Return what all files of a prompt have in common: the name without its layer or its frame."""
+    part = _PART.get(path.suffix)
+    return part.sub("", path.stem) if part else path.stem
+
+
 def collect_left_behind(record: RunRecord) -> list[ProducedFile]:
-    """Move what is whole out of the staging folders of a run whose runner was killed."""
+    """Move what is whole out of the staging folders of a run whose runner was killed, and remove old states."""
     plan = plan_from_json(record.plan)
     output_dir, output_name = Path(record.job["output_dir"]), str(record.job["output_name"])
-    return [file for step in plan.steps for file in harvest(step, output_dir, output_name, final=True)]
+    files = [file for step in plan.steps for file in harvest(step, output_dir, output_name, final=True)]
+    if record.legs:
+        prune_of(record)
+    return files
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a checkpoint, a picture or a state folder was written to its end."""
+    """Tell whether a checkpoint, a picture, a video or a state folder was written to its end."""
     if path.is_dir():
         return state_is_whole(path)
+    if path.suffix == ".mp4":
+        return is_whole_mp4(path)
     if path.suffix == ".png":
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - len(PNG_END)))
@@ -106,6 +138,10 @@ def state_is_whole(folder: Path) -> bool:
     return is_whole_safetensors(folder / "model.safetensors") and all(
         zipfile.is_zipfile(folder / name) for name in STATE_FILES
     )
+
+
+def _name(path: Path) -> str:
+    return path.name
 
 
 def _age(path: Path) -> float:

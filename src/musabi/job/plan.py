@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-StepName = Literal["cache-latents", "cache-text", "train", "convert", "sample"]
+StepName = Literal["cache-latents", "cache-text", "adapt", "train", "convert", "sample"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Step:
     files those are kept whose epoch is a multiple of `checkpoint_every` (states: `state_every`). `logs` is
     the folder that the event files under staging/logs are copied to, with the offsets added to their steps.
     `output` is (file that the step writes, its final name); the runner renames it when the step is done.
-    `pictures` is (folder that a sampler writes into, folder they go to, what their names begin with).
+    `pictures` is (folder that a sampler writes into, folder they go to, what their names begin with);
+    `first_picture` is the number of the first prompt in it. `beside`: it may run at the same time as the step
+    before it.
     """
 
     name: StepName
@@ -74,6 +76,8 @@ class Step:
     logs: Path | None = None
     output: tuple[Path, Path] | None = None
     pictures: tuple[Path, Path, str] | None = None
+    first_picture: int = 0
+    beside: bool = False
     epoch_offset: int = 0
     step_offset: int = 0
     checkpoint_every: int = 1
@@ -81,8 +85,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """The training step with settings that take less of the GPU's memory; `words` name these settings."""
+
+    words: str
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Everything that will be done, as values: printing it is the dry run."""
+    """Everything that will be done, as values: printing it is the dry run.
+
+    `fallbacks` are other ways to run the training step, each with less GPU memory than the one before.
+    `checkpoint_bytes` and `state_bytes` are what one LoRA file and one state take on disk (0: not known).
+    """
 
     steps: tuple[Step, ...]
     schedule: Schedule | None = None
@@ -90,6 +107,9 @@ class Plan:
     warnings: tuple[str, ...] = ()
     resume: ResumePoint | None = None
     disk_bytes: int = 0
+    checkpoint_bytes: int = 0
+    state_bytes: int = 0
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from musabi.job.engine import Engine
 from musabi.job.facts import CacheFacts, Facts
 from musabi.job.model import Job
 from musabi.job.plan import Choice, Plan, ResumePoint, Schedule, Step
+from musabi.job.retry import fallbacks
 from musabi.job.schedule import schedule
 
 # A state holds the LoRA in fp32 and what the optimizer remembers, in bytes a parameter:
@@ -43,14 +44,17 @@ def plan_training(job: Job, facts: Facts, engine: Engine, resume: ResumePoint | 
             "Raise MAX_TRAIN_EPOCHS to train longer, or take the LoRA as it is."
         )
     train = engine.train_step(job, facts, timing, resume)
-    return Plan(
-        steps=(*engine.cache_steps(job, facts), train),
+    plan = Plan(
+        steps=(*engine.cache_steps(job, facts), *engine.adapter_steps(job, facts), train),
         schedule=timing,
         choices=(*choices, *_own_choices(job, facts), *engine.choices(job, facts, timing)),
         warnings=tuple(engine.warnings(job, facts)),
         resume=resume,
         disk_bytes=disk_bytes(job, timing, facts.lora_parameters, resume),
+        checkpoint_bytes=facts.lora_parameters * PRECISION_BYTES[job.save_precision],
+        state_bytes=facts.lora_parameters * STATE_BYTES[job.optimizer],
     )
+    return replace(plan, fallbacks=fallbacks(job, facts, engine, plan))
 
 
 def plan_whole(
@@ -76,9 +80,9 @@ def plan_whole(
             raise RuntimeError("a training plan has a schedule")
         names = checkpoint_names(job, training.schedule, after=resume.epoch if resume else 0)
         loras = (*earlier, *(job.output_dir / name for name in names))
-    converts = tuple(convert_step(engine, lora, None, facts) for lora in loras)
-    sample = engine.sample_step(job, facts, loras[-1], job.output_dir / "sample")
-    return replace(training, steps=(*training.steps, *converts, sample))
+    converts = tuple(convert_step(engine, job, lora) for lora in loras)
+    samples = engine.sample_steps(job, facts, loras[-1], job.output_dir / "sample")
+    return replace(training, steps=(*training.steps, *converts, *samples))
 
 
 def is_trained(job: Job, facts: Facts, engine: Engine, resume: ResumePoint) -> bool:
@@ -95,11 +99,11 @@ def _timing(job: Job, facts: Facts, engine: Engine) -> tuple[Schedule, tuple[Cho
     return schedule(job, math.ceil(facts.dataset.batches_per_epoch / engine.processes(facts)))
 
 
-def convert_step(engine: Engine, source: Path, target: Path | None, facts: Facts) -> Step:
+def convert_step(engine: Engine, job: Job, source: Path, target: Path | None = None) -> Step:
     """Return the step that converts a LoRA for ComfyUI: to `target`, or beside it under comfyui/."""
     final = target or source.parent / "comfyui" / source.name
     written = final.with_name(f".{final.stem}.part.safetensors")
-    return replace(engine.convert_step(source, written, facts), output=(written, final))
+    return replace(engine.convert_step(job, source, written), output=(written, final))
 
 
 def checkpoint_names(job: Job, timing: Schedule, after: int = 0) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from musabi.errors import MachineError, RequestError
@@ -15,10 +16,12 @@ FETCH = {
 }
 
 
-def require_weights(job: Job, *, dit: bool = True) -> None:
-    """Raise a RequestError where a weight file is missing or is not whole; caching needs no DiT."""
-    named = (("DIT_PATH", job.dit), ("VAE_PATH", job.vae), ("TEXT_ENCODER_PATH", job.text_encoder))
-    for variable, path in named if dit else named[1:]:
+def require_weights(job: Job, roles: Collection[str] | None = None) -> None:
+    """Raise a RequestError where a weight file is missing or is not whole; `roles` are those needed (None: all)."""
+    for role, path in job.weights.items():
+        if roles is not None and role not in roles:
+            continue
+        variable = f"{role.upper()}_PATH"
         for shard in shards(path):
             if not shard.is_file():
                 raise RequestError(

@@ -30,6 +30,11 @@ SCHEDULE = Schedule(
     sample_every=None,
 )
 MakeJob = Callable[..., Job]
+WEIGHTS = {
+    "dit": SPACE / "models/dit/diffusion_pytorch_model-00001-of-00002.safetensors",
+    "vae": SPACE / "models/vae/ae.safetensors",
+    "text_encoder": SPACE / "models/text_encoder/model-00001-of-00003.safetensors",
+}
 
 
 @pytest.fixture
@@ -41,9 +46,7 @@ def make_job() -> MakeJob:
             "logging_dir": SPACE / "logs",
             "dataset_config": SPACE / "dataset/dataset.toml",
             "sample_prompts": SPACE / "dataset/sample_prompts.txt",
-            "dit": SPACE / "models/dit/diffusion_pytorch_model-00001-of-00002.safetensors",
-            "vae": SPACE / "models/vae/ae.safetensors",
-            "text_encoder": SPACE / "models/text_encoder/model-00001-of-00003.safetensors",
+            "weights": WEIGHTS,
         }
         return Job.model_validate({**paths, **values})
 
@@ -148,19 +151,15 @@ def test_a_fresh_cache_is_skipped_unless_existing_files_are_not_to_be_kept(make_
     assert "--skip_existing" not in latents.argv
 
 
-def test_the_convert_and_sample_commands(make_job: MakeJob) -> None:
-    convert = ENGINE.convert_step(Path("/o/a.safetensors"), Path("/o/comfyui/a.safetensors"), facts())
-    assert shlex.join(convert.argv) == (
-        "/venv/bin/python -P -m musabi.engines.diffusers.convert --input /o/a.safetensors "
-        "--output /o/comfyui/a.safetensors --target other"
-    )
+def test_the_sample_command(make_job: MakeJob) -> None:
     job = make_job(extra_sample_args=("--lora_multiplier", "0.8"))
-    sample = ENGINE.sample_step(job, facts(), Path("/o/a.safetensors"), Path("/o/sample"))
+    (sample,) = ENGINE.sample_steps(job, facts(), Path("/o/a.safetensors"), Path("/o/sample"))
     assert shlex.join(sample.argv).endswith(
-        "--from_file /workspace/dataset/sample_prompts.txt --lora_weight /o/a.safetensors --save_path /o/sample "
+        "--from_file /workspace/dataset/sample_prompts.txt --lora_weight /o/a.safetensors --lora_multiplier 1 "
+        "--save_path /o/sample "
         "--output_name character_lora_v1 --device cpu --lora_multiplier 0.8"
     )
-    assert "--lora_weight" not in ENGINE.sample_step(make_job(), facts(), None, Path("/o")).argv
+    assert "--lora_weight" not in ENGINE.sample_steps(make_job(), facts(), None, Path("/o"))[0].argv
 
 
 REFUSED = {
@@ -172,7 +171,7 @@ REFUSED = {
     "knows no argument --image_size": {"extra_sample_args": ("--image_size", "64", "64")},
     "--output_dir can't be passed on: .* Set OUTPUT_DIR": {"extra_train_args": ("--output_dir=/x",)},
     'begin with "1"': {"extra_train_args": ("1", "--seed")},
-    "DIT_PATH is /workspace/models/dit, but": {"dit": SPACE / "models/dit"},
+    "DIT_PATH is /workspace/models/dit, but": {"weights": WEIGHTS | {"dit": SPACE / "models/dit"}},
 }
 
 
@@ -194,17 +193,16 @@ def test_an_ordinary_job_is_not_refused(make_job: MakeJob) -> None:
 
 
 def test_every_planned_command_is_understood_by_its_module(make_job: MakeJob) -> None:
-    from musabi.engines.diffusers import cache_latents, cache_text, convert, sample, train
+    from musabi.engines.diffusers import cache_latents, cache_text, sample, train
 
     job, found = make_job(sample_every_n_epochs=9), facts((2**36,))
     resume = ResumePoint(SPACE / "s", 1, 27)
     steps = [
         *ENGINE.cache_steps(job, found),
         ENGINE.train_step(job, found, replace(SCHEDULE, sample_every=9), resume),
-        ENGINE.convert_step(Path("/a"), Path("/b"), found),
-        ENGINE.sample_step(job, found, Path("/a"), Path("/b")),
+        *ENGINE.sample_steps(job, found, Path("/a"), Path("/b")),
     ]
-    for step, module in zip(steps, (cache_latents, cache_text, train, convert, sample), strict=True):
+    for step, module in zip(steps, (cache_latents, cache_text, train, sample), strict=True):
         assert step.argv[3] == module.__name__
         module.arguments().read(step.argv[4:])
 

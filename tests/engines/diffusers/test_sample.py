@@ -74,6 +74,44 @@ def test_pictures_are_named_after_the_output_the_prompt_the_time_and_the_seed(
     assert [event.file for event in done.of("sample")] == [str(path)]
 
 
+def test_kept_latents_say_what_they_show_and_decode_to_the_same_picture(
+    run_child: Run, models: Any, prompts: Path, tmp_path: Path
+) -> None:
+    from safetensors import safe_open
+
+    rendered = [*models.flags, "--from_file", prompts, "--device", "cpu", "--output_name", "lora"]
+    run_child(sample.main, *rendered, "--save_path", tmp_path / "pictures")
+    run_child(sample.main, *rendered, "--save_path", tmp_path / "kept", "--output_type", "latent")
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert kept.name.startswith("lora_00_") and kept.name.endswith("_11_latent.safetensors")
+    with safe_open(kept, "pt") as file:
+        told = file.metadata()
+        assert [*file.keys()] == ["latent"] and file.get_tensor("latent").shape == (16, 8, 8)
+    assert told["seeds"] == "11" and told["prompt"] == "ohwx robot on a blue background"
+    assert (told["width"], told["height"], told["infer_steps"]) == ("64", "64", "3")
+    decoded = ["--vae", models.vae, "--latent_path", kept, kept, "--save_path", tmp_path / "again"]
+    run_child(sample.main, *decoded, "--device", "cpu")
+    (again,) = (tmp_path / "again").iterdir()
+    assert again.name.startswith(f"{kept.stem}_00_")
+    assert abs(pixels(tmp_path / "again") - pixels(tmp_path / "pictures")).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8), (2, 16, 8, 8), (16, 8)])
+def test_latents_of_another_model_are_refused(models: Any, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"latent": torch.zeros(shape)}, tmp_path / "other.safetensors")
+    argv = ["--vae", models.vae, "--latent_path", tmp_path / "other.safetensors", "--save_path", tmp_path]
+    with pytest.raises(RequestError, match="no latents of this model"):
+        sample.main([str(part) for part in argv])
+
+
+def test_without_prompts_and_without_latents_there_is_nothing_to_render(models: Any, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="--from_file is missing"):
+        sample.main([*models.flags, "--save_path", str(tmp_path)])
+
+
 def test_a_file_that_is_no_lora_is_refused_before_anything_is_loaded(
     models: Any, prompts: Path, tmp_path: Path
 ) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from musabi.contract import committed
+from musabi.engines.musubi.contract import Installed
 from musabi.engines.musubi.engine import MusubiEngine
 from musabi.job.facts import BucketFacts, CacheFacts, DatasetFacts, Facts, MachineFacts, TrainerFacts
 from musabi.job.model import Job
 from musabi.job.plan import Schedule
+from musabi.recipes import load
 
 HERE = Path(__file__).parent
 WORKSPACE = Path("/workspace")
@@ -31,11 +34,12 @@ def job() -> Callable[..., Job]:
             "logging_dir": WORKSPACE / "logs",
             "dataset_config": WORKSPACE / "dataset/dataset.toml",
             "sample_prompts": WORKSPACE / "dataset/sample_prompts.txt",
-            "dit": WORKSPACE / "models/dit/diffusion_pytorch_model-00001-of-00002.safetensors",
-            "vae": WORKSPACE / "models/vae/ae.safetensors",
-            "text_encoder": WORKSPACE / "models/text_encoder/model-00001-of-00003.safetensors",
         }
-        return Job.model_validate({**paths, **values})
+        recipe = load(str(values.get("model", "z-image")))
+        weights = {
+            role: WORKSPACE / "models" / one.folder / one.first for role, one in recipe.weights.items()
+        }
+        return Job.model_validate({**paths, "weights": weights, **values})
 
     return make
 
@@ -57,6 +61,7 @@ def facts() -> Callable[..., Facts]:
             commit="30c658c" + "0" * 33,
             torch="2.9.1+cu128",
             packages=frozenset(packages),
+            contract=Installed(committed()),
         )
         return Facts(
             machine=MachineFacts(gpus=(memory,) * gpus, cpus=8),

@@ -1,52 +1,24 @@
-"""The command lines, held against committed text. `MUSABI_REWRITE_PLANS=1` writes them anew."""
+"""The command lines, held against committed text."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from musabi.contract import committed
+from musabi.engines.musubi.contract import Installed
 from musabi.engines.musubi.engine import MusubiEngine
 from musabi.errors import MachineError, RequestError
 from musabi.job.facts import CacheFacts, DatasetFacts, Facts
 from musabi.job.model import Caching, Job
-from musabi.job.plan import ResumePoint, Schedule, Step
+from musabi.job.plan import ResumePoint, Schedule
+from small.plan_text import hold
 
-PLANS = Path(__file__).parent / "plans"
 STATE = Path("/workspace/output/character_lora_v1-000020-state")
 RESUME = ResumePoint(STATE, epoch=20, step=540)
 MakeJob = Callable[..., Job]
 MakeFacts = Callable[..., Facts]
-
-
-def as_text(step: Step) -> str:
-    """Write a step as a person reads it: its environment, then an argument a line."""
-    lines = [f"# {step.name}: {step.title}"]
-    lines += [f"{name}={value}" for name, value in sorted(step.env.items())]
-    lines += [f"cd {step.cwd}"]
-    for argument in step.argv:
-        if argument.startswith("--") or len(lines) == len(step.env) + 2:
-            lines.append(argument)
-        else:
-            lines[-1] += f" {argument or repr(argument)}"
-    rest = ("discard", "stamp", "skip", "total", "staging", "logs", "pictures", "epoch_offset", "step_offset")
-    more = (*rest, "checkpoint_every", "state_every")
-    lines += [f"# {name} = {getattr(step, name)}" for name in more if getattr(step, name) != default(name)]
-    return "\n".join(lines) + "\n"
-
-
-def default(name: str) -> object:
-    return getattr(Step(name="train", title="", argv=()), name)
-
-
-def hold(name: str, *steps: Step) -> None:
-    """Compare steps with the committed plan of that name."""
-    text = "\n".join(as_text(step) for step in steps)
-    path = PLANS / f"{name}.txt"
-    if os.environ.get("MUSABI_REWRITE_PLANS"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
 
 
 def test_prodigy_on_one_gpu(engine: MusubiEngine, job: MakeJob, facts: MakeFacts, timing: Schedule) -> None:
@@ -86,8 +58,8 @@ def test_caching(engine: MusubiEngine, job: MakeJob, facts: MakeFacts) -> None:
 
 def test_converting_and_sampling(engine: MusubiEngine, job: MakeJob, facts: MakeFacts) -> None:
     lora = Path("/workspace/output/character_lora_v1.safetensors")
-    convert = engine.convert_step(lora, lora.parent / "comfyui" / lora.name, facts())
-    hold("convert-and-sample", convert, engine.sample_step(job(), facts(), lora, lora.parent / "sample"))
+    convert = engine.convert_step(job(), lora, lora.parent / "comfyui" / lora.name)
+    hold("convert-and-sample", convert, *engine.sample_steps(job(), facts(), lora, lora.parent / "sample"))
 
 
 def test_mixed_precision_goes_to_the_script_itself(
@@ -218,9 +190,9 @@ def test_a_lora_is_never_sampled_without_a_multiplier(
     engine: MusubiEngine, job: MakeJob, facts: MakeFacts
 ) -> None:
     lora = Path("/workspace/output/a.safetensors")
-    argv = engine.sample_step(job(), facts(), lora, Path("/workspace/output/sample")).argv
+    argv = engine.sample_steps(job(), facts(), lora, Path("/workspace/output/sample"))[0].argv
     assert argv[argv.index("--lora_weight") :][:4] == ("--lora_weight", str(lora), "--lora_multiplier", "1.0")
-    plain = engine.sample_step(job(), facts(), None, Path("/workspace/output/sample")).argv
+    plain = engine.sample_steps(job(), facts(), None, Path("/workspace/output/sample"))[0].argv
     assert "--lora_multiplier" not in plain
 
 
@@ -228,7 +200,7 @@ def test_sampling_without_a_gpu_names_the_engine_that_can(
     engine: MusubiEngine, job: MakeJob, facts: MakeFacts
 ) -> None:
     with pytest.raises(MachineError, match="ENGINE=diffusers"):
-        engine.sample_step(job(), facts(gpus=0), None, Path("/workspace/output/sample"))
+        engine.sample_steps(job(), facts(gpus=0), None, Path("/workspace/output/sample"))
 
 
 def test_a_lora_with_comfyui_keys_is_not_sampled(
@@ -236,22 +208,46 @@ def test_a_lora_with_comfyui_keys_is_not_sampled(
 ) -> None:
     lora = Path("/workspace/output/comfyui/a.safetensors")
     with pytest.raises(RequestError, match=r"/workspace/output/a\.safetensors"):
-        engine.sample_step(job(), facts(), lora, Path("/workspace/output/sample"))
+        engine.sample_steps(job(), facts(), lora, Path("/workspace/output/sample"))
 
 
 def test_a_version_that_lacks_an_argument_is_named(
     engine: MusubiEngine, job: MakeJob, facts: MakeFacts, timing: Schedule
 ) -> None:
-    old = facts(flags={"train": frozenset({"--dit", "--vae"})})
-    with pytest.raises(MachineError, match=r"zimage_train_network\.py knows no --"):
+    now = committed()
+    script = now.scripts["zimage_train_network.py"]
+    fewer = {flag: option for flag, option in script.options.items() if flag != "--save_precision"}
+    scripts = {**now.scripts, script.file: replace(script, options=fewer)}
+    old = facts(contract=Installed(replace(now, scripts=scripts)))
+    with pytest.raises(MachineError, match=r"zimage_train_network\.py knows no argument --save_precision"):
         engine.train_step(job(), old, timing, None)
+
+
+@pytest.mark.parametrize(
+    ("passed_on", "words"),
+    [
+        (("--network_drop", "0.1"), "--network_dropout"),
+        (("--discrete_flow_shift", "much"), "number"),
+        (("--timestep_sampling", "shft"), "shift"),
+    ],
+)
+def test_an_argument_that_the_installed_version_would_refuse_is_named_with_the_nearest(
+    passed_on: tuple[str, ...],
+    words: str,
+    engine: MusubiEngine,
+    job: MakeJob,
+    facts: MakeFacts,
+    timing: Schedule,
+) -> None:
+    with pytest.raises(RequestError, match=words):
+        engine.train_step(job(extra_train_args=passed_on), facts(), timing, None)
 
 
 def test_every_choice_has_a_reason(
     engine: MusubiEngine, job: MakeJob, facts: MakeFacts, timing: Schedule
 ) -> None:
     made = engine.choices(job(), facts(), timing)
-    assert {"optimizer", "attention", "model precision", "start", "mixed_precision"} <= {
+    assert {"optimizer", "attention", "model precision", "start", "mixed precision"} <= {
         c.setting for c in made
     }
     assert all(choice.why for choice in made)

@@ -59,16 +59,6 @@ def test_a_caching_argument_that_would_spoil_the_caches_is_refused(
         engine.refuse(job(extra_cache_args=(flag,)), facts())
 
 
-def test_an_argument_that_the_installed_version_lacks_is_refused_with_the_nearest(
-    engine: MusubiEngine, job: MakeJob, facts: MakeFacts
-) -> None:
-    installed = facts(flags={"train": frozenset({"--network_dropout", "--seed"})})
-    with pytest.raises(
-        RequestError, match=r"knows no argument --network_drop\. Did you mean --network_dropout"
-    ):
-        engine.refuse(job(extra_train_args=("--network_drop", "0.1")), installed)
-
-
 def test_what_works_is_let_through(engine: MusubiEngine, job: MakeJob, facts: MakeFacts) -> None:
     more = ("--optimizer_args", "betas=0.9,0.99", "d0=1e-5", "decouple=True", "--fp8_base", "--split_attn")
     wanted = job(
@@ -112,7 +102,8 @@ def test_a_missing_tokenizer_is_named_before_anything_starts(
 ) -> None:
     """The trainer would load the text encoder first and then say: expected str, not NoneType."""
     uncached = DatasetFacts(images=2, batches_per_epoch=2, text=CacheFacts(2, 2))
-    gone = ("The tokenizer is not in the hub cache. Run musabi bootstrap to fetch it.",)
+    told = ("The tokenizer is not in the hub cache. Run musabi bootstrap to fetch it.",)
+    gone = {"cache-text": told, "sample": told}
     with pytest.raises(MachineError, match="tokenizer"):
         engine.refuse(job(), facts(dataset=uncached, missing=gone))
     with pytest.raises(MachineError, match="tokenizer"):
@@ -124,7 +115,8 @@ def test_a_folder_in_place_of_a_weight_file_is_refused(
     engine: MusubiEngine, job: MakeJob, facts: MakeFacts
 ) -> None:
     with pytest.raises(RequestError, match="TEXT_ENCODER_PATH"):
-        engine.refuse(job(text_encoder=Path("/workspace/models/text_encoder")), facts())
+        weights = job().weights | {"text_encoder": Path("/workspace/models/text_encoder")}
+        engine.refuse(job(weights=weights), facts())
 
 
 def test_prompts_in_a_file_that_the_trainer_can_not_read_are_refused(

@@ -146,7 +146,7 @@ def test_pid_1_imports_nothing_but_the_standard_library_for_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     )
-    ours = ["musabi", "musabi.pod", "musabi.pod.boot", "musabi.pod.boot.threads"]
+    ours = ["musabi", "musabi.container", "musabi.pod", "musabi.pod.boot", "musabi.pod.boot.threads"]
     assert done.stdout.splitlines() == ["['musabi']", str(ours)]
 
 

@@ -9,10 +9,12 @@ from musabi.engines.diffusers.optimization import optimizer_arguments, optimizer
 from musabi.engines.diffusers.parser import JsonLines
 from musabi.engines.diffusers.refusals import refuse
 from musabi.engines.diffusers.statefiles import read_progress
+from musabi.engines.lora_steps import to_comfyui_step
 from musabi.job.engine import Failure
 from musabi.job.facts import CacheFacts, Facts
 from musabi.job.model import Job
-from musabi.job.plan import Choice, ResumePoint, Schedule, Step, StepName
+from musabi.job.plan import Choice, Plan, ResumePoint, Schedule, Step, StepName
+from musabi.recipes import load
 
 MODULES = "musabi.engines.diffusers"
 
@@ -102,29 +104,44 @@ class DiffusersEngine:
             total=schedule.steps,
         )
 
-    def convert_step(self, source: Path, target: Path, facts: Facts) -> Step:
-        """Return the step that writes `source` (native keys) to `target` with ComfyUI's keys."""
-        return _step(
-            facts,
-            "convert",
-            f"Convert {source.name} for ComfyUI",
-            *("convert", "--input", str(source), "--output", str(target), "--target", "other"),
-        )
+    def adapter_steps(self, job: Job, facts: Facts) -> tuple[Step, ...]:
+        """Return no step: this engine merges nothing into the model."""
+        return ()
 
-    def sample_step(self, job: Job, facts: Facts, lora: Path | None, folder: Path) -> Step:
-        """Return the step that renders the job's prompts into `folder`."""
+    def convert_step(self, job: Job, source: Path, target: Path) -> Step:
+        """Return the step that writes `source` (native keys) to `target` as ComfyUI reads it."""
+        return to_comfyui_step(source, target, load(job.model))
+
+    def sample_steps(
+        self, job: Job, facts: Facts, lora: Path | None, folder: Path, strength: float = 1.0
+    ) -> tuple[Step, ...]:
+        """Return the step that renders the job's prompts into `folder`, with the LoRA at that strength."""
         extra.refuse_sample(job.extra_sample_args)
-        return _step(
+        step = _step(
             facts,
             "sample",
             "Render the sample prompts",
             *("sample", "--dit", str(job.dit), "--vae", str(job.vae)),
             *("--text_encoder", str(job.text_encoder), "--from_file", str(job.sample_prompts)),
-            *(("--lora_weight", str(lora)) if lora else ()),
+            *(("--lora_weight", str(lora), "--lora_multiplier", f"{strength:g}") if lora else ()),
             *("--save_path", str(folder), "--output_name", job.output_name),
             *("--device", _device(facts, None)),
             *extra.for_parser(job.extra_sample_args, sample.arguments()),
         )
+        return (step,)
+
+    def decode_steps(self, job: Job, facts: Facts, latents: Sequence[Path], folder: Path) -> tuple[Step, ...]:
+        """Return the step that decodes kept latents into `folder`; of the model only the VAE is loaded."""
+        extra.refuse_sample(job.extra_sample_args)
+        step = _step(
+            facts,
+            "sample",
+            "Decode the latents",
+            *("sample", "--vae", str(job.vae), "--latent_path", *map(str, latents)),
+            *("--save_path", str(folder), "--device", _device(facts, None)),
+            *extra.for_parser(job.extra_sample_args, sample.arguments()),
+        )
+        return (step,)
 
     def choices(self, job: Job, facts: Facts, schedule: Schedule) -> Sequence[Choice]:
         """Return what was chosen for this job on this machine, and why."""
@@ -151,6 +168,10 @@ class DiffusersEngine:
         if facts.machine.gpus:
             return ()
         return ("There is no GPU here: good for the small model, far too slow for Z-Image's own weights.",)
+
+    def easier(self, job: Job, facts: Facts, plan: Plan) -> None:
+        """Return None: this engine has no settings that take less memory."""
+        return
 
     def parser(self, step: Step) -> JsonLines:
         """Return a new parser for the step's output."""

@@ -26,6 +26,7 @@ OWNED = {
     "--resume": "--resume before the --",
     "--lora_weight": "the LoRA before the --",
     "--save_path": "--folder before the --",
+    "--latent_path": "--latents before the --",
 }
 
 

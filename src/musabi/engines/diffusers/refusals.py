@@ -24,6 +24,12 @@ def refuse(job: Job, facts: Facts) -> None:
             "BLOCKS_TO_SWAP was set, but the diffusers engine can't swap blocks. Unset it, or use the engine that "
             "can: ENGINE=musubi."
         )
+    if job.network_module != "lora" or job.network_args:
+        raise RequestError(
+            "The diffusers engine trains plain LoRAs. Unset NETWORK_MODULE and NETWORK_ARGS, or set ENGINE=musubi."
+        )
+    if job.show_timesteps or job.compile:
+        raise RequestError("SHOW_TIMESTEPS and COMPILE are musubi-tuner's. Unset them, or set ENGINE=musubi.")
     extra.refuse_cache(job.extra_cache_args)
     extra.refuse_train(job.extra_train_args)
     extra.refuse_sample(job.extra_sample_args)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from musabi.dataset.prompts import Prompt
 from musabi.engines.diffusers import arch, encoding, loading
+from musabi.job.prompt import Prompt
 from musabi.whole import replacing
 
 Embedded = tuple[Prompt, Tensor, Tensor]
@@ -42,6 +42,16 @@ def make_pipeline(transformer: Any, vae: Any) -> Any:  # noqa: ANN401
 
 def render(pipeline: Any, embedded: Embedded, seed: int) -> Any:  # noqa: ANN401 - PIL.Image
     """Return the picture of one prompt. Noise is drawn on the CPU, so every device starts from the same."""
+    return _run(pipeline, embedded, seed, "pil")
+
+
+def denoise(pipeline: Any, embedded: Embedded, seed: int) -> Tensor:  # noqa: ANN401
+    """Return the latents [channels, height, width] of one prompt, before they are decoded."""
+    latents: Tensor = _run(pipeline, embedded, seed, "latent")
+    return latents
+
+
+def _run(pipeline: Any, embedded: Embedded, seed: int, output_type: str) -> Any:  # noqa: ANN401
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     prompt, wanted, unwanted = embedded
@@ -58,12 +68,14 @@ def render(pipeline: Any, embedded: Embedded, seed: int) -> Any:  # noqa: ANN401
             num_inference_steps=prompt.steps,
             guidance_scale=prompt.guidance_scale if guided else 0.0,
             generator=torch.Generator().manual_seed(seed),
+            output_type=output_type,
         ).images[0]
 
 
-def save_picture(picture: Any, folder: Path, stem: str, seed: int) -> Path:  # noqa: ANN401 - PIL.Image
+def save_picture(picture: Any, folder: Path, stem: str, seed: int | None = None) -> Path:  # noqa: ANN401 - PIL.Image
     """Write the picture as `STEM_{time}_{seed}.png` under `folder`, whole or not at all; return its path."""
-    path = folder / f"{stem}_{time.strftime('%Y%m%d%H%M%S')}_{seed}.png"
+    end = "" if seed is None else f"_{seed}"
+    path = folder / f"{stem}_{time.strftime('%Y%m%d%H%M%S')}{end}.png"
     with replacing(path) as part:
         picture.save(part, format="PNG")
     return path

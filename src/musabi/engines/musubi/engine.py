@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from musabi.engines.lora_steps import adapter_step, to_comfyui_step
 from musabi.engines.musubi import extra
 from musabi.engines.musubi.caching import cache_steps
 from musabi.engines.musubi.explain import explain
+from musabi.engines.musubi.fit import easier
 from musabi.engines.musubi.parser import MusubiParser
 from musabi.engines.musubi.reasons import choices, warnings
-from musabi.engines.musubi.refusals import refuse
-from musabi.engines.musubi.sampling import sample_arguments
-from musabi.engines.musubi.scripts import base_environment, require_known, script
-from musabi.engines.musubi.training import LAUNCH_ENVIRONMENT, launcher, train_arguments
+from musabi.engines.musubi.refusals import refuse, weight_settings
+from musabi.engines.musubi.sampling import decode_steps, sample_steps
+from musabi.engines.musubi.scripts import base_environment, require_accepted, script
+from musabi.engines.musubi.training import launch_environment, launcher, train_arguments
 from musabi.job.engine import Failure
 from musabi.job.facts import Facts
 from musabi.job.harvest import staging_folder, state_is_whole
 from musabi.job.model import Job
-from musabi.job.plan import Choice, ResumePoint, Schedule, Step
+from musabi.job.plan import Choice, Plan, ResumePoint, Schedule, Step
 from musabi.recipes import load
-
-MODEL = "z-image"
 
 
 class MusubiEngine:
@@ -38,7 +38,19 @@ class MusubiEngine:
 
     def cache_steps(self, job: Job, facts: Facts) -> tuple[Step, ...]:
         """Return the caching steps, each with `skip` set where its cache is fresh."""
-        return cache_steps(job, facts, load(job.model))
+        recipe = load(job.model)
+        latents, text = cache_steps(job, facts, recipe)
+        require_accepted(latents, facts, recipe, "cache-latents", job.extra_cache_args)
+        require_accepted(text, facts, recipe, "cache-text", job.extra_cache_args)
+        return latents, text
+
+    def adapter_steps(self, job: Job, facts: Facts) -> tuple[Step, ...]:
+        """Return the step that gives a training adapter native keys, where the model has an adapter."""
+        recipe = load(job.model)
+        if "adapter" not in job.weights:
+            return ()
+        skip = "its copy with native keys is there" if facts.adapter_is_native else None
+        return (adapter_step(job.weights["adapter"], recipe, skip),)
 
     def train_step(self, job: Job, facts: Facts, schedule: Schedule, resume: ResumePoint | None) -> Step:
         """Return the training step; with `resume` it trains what is left of the schedule.
@@ -47,14 +59,13 @@ class MusubiEngine:
         """
         recipe = load(job.model)
         arguments = train_arguments(job, facts, recipe, schedule, resume)
-        require_known("train", arguments, facts, recipe)
         single = len(facts.machine.gpus) < 2
         threads = {"OMP_NUM_THREADS": "1"} if facts.machine.gpus else {}
-        return Step(
+        step = Step(
             name="train",
             title=f"Train the LoRA on {recipe.title}",
-            argv=(*launcher(facts), script("train", facts, recipe), *arguments),
-            env=threads | base_environment(facts) | (LAUNCH_ENVIRONMENT if single else {}),
+            argv=(*launcher(facts, recipe), script("train", facts, recipe), *arguments),
+            env=threads | base_environment(facts) | (launch_environment(facts, recipe) if single else {}),
             cwd=facts.trainer.root,
             total=schedule.steps,
             staging=staging_folder(job.output_dir, job.output_name),
@@ -64,34 +75,32 @@ class MusubiEngine:
             checkpoint_every=schedule.save_every,
             state_every=schedule.state_every,
         )
+        require_accepted(step, facts, recipe, "train", job.extra_train_args)
+        return step
 
-    def convert_step(self, source: Path, target: Path, facts: Facts) -> Step:
-        """Return the step that writes `source` (native keys) to `target` with ComfyUI's keys."""
-        recipe = load(MODEL)
-        arguments = ("--input", str(source), "--output", str(target), "--target", recipe.convert_target)
-        return Step(
-            name="convert",
-            title=f"Convert {source.name} for ComfyUI",
-            argv=(str(facts.trainer.python), script("convert", facts, recipe), *arguments),
-            env=base_environment(facts),
-            cwd=facts.trainer.root,
-        )
+    def convert_step(self, job: Job, source: Path, target: Path) -> Step:
+        """Return the step that writes `source` (native keys) to `target` as ComfyUI reads it."""
+        return to_comfyui_step(source, target, load(job.model))
 
-    def sample_step(self, job: Job, facts: Facts, lora: Path | None, folder: Path) -> Step:
-        """Return the step that renders the job's prompts into `folder`."""
+    def sample_steps(
+        self, job: Job, facts: Facts, lora: Path | None, folder: Path, strength: float = 1.0
+    ) -> tuple[Step, ...]:
+        """Return the steps that render the job's prompts into `folder`, with the LoRA at that strength."""
         recipe = load(job.model)
-        extra.refuse_owned(job.extra_sample_args)
-        written = folder / f".{job.output_name}.sampling"
-        arguments = sample_arguments(job, facts, recipe, lora, written)
-        require_known("sample", arguments, facts, recipe)
-        return Step(
-            name="sample",
-            title="Render the sample prompts",
-            argv=(str(facts.trainer.python), script("sample", facts, recipe), *arguments),
-            env=base_environment(facts),
-            cwd=facts.trainer.root,
-            pictures=(written, folder, job.output_name),
-        )
+        extra.refuse_owned(job.extra_sample_args, weight_settings(recipe))
+        steps = sample_steps(job, facts, recipe, lora, folder, strength)
+        for step in steps:
+            require_accepted(step, facts, recipe, "sample", job.extra_sample_args)
+        return steps
+
+    def decode_steps(self, job: Job, facts: Facts, latents: Sequence[Path], folder: Path) -> tuple[Step, ...]:
+        """Return the steps that decode kept latents into `folder`."""
+        recipe = load(job.model)
+        extra.refuse_owned(job.extra_sample_args, weight_settings(recipe))
+        steps = decode_steps(job, facts, recipe, latents, folder)
+        for step in steps:
+            require_accepted(step, facts, recipe, "sample", job.extra_sample_args)
+        return steps
 
     def choices(self, job: Job, facts: Facts, schedule: Schedule) -> Sequence[Choice]:
         """Return what was chosen for this job on this machine, and why."""
@@ -99,7 +108,11 @@ class MusubiEngine:
 
     def warnings(self, job: Job, facts: Facts) -> Sequence[str]:
         """Return what a person should know before the run starts, a sentence each."""
-        return warnings(job, facts)
+        return warnings(job, facts, load(job.model))
+
+    def easier(self, job: Job, facts: Facts, plan: Plan) -> tuple[Job, str] | None:
+        """Return the job with the next way to train that takes less of the GPU's memory, and what it changes."""
+        return easier(job, facts, load(job.model), plan.choices)
 
     def parser(self, step: Step) -> MusubiParser:
         """Return a new parser for the step's output."""

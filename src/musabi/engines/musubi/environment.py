@@ -1,32 +1,29 @@
 """The trainer's environment as facts: what its verification wrote down, and what is there now."""
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from musabi.engines.musubi.engine import MODEL
+from musabi.engines.musubi.contract import installed_contract
 from musabi.errors import MachineError
 from musabi.hub.weights import hub_cache
 from musabi.job.facts import TrainerFacts
-from musabi.recipes import Recipe, load
+from musabi.recipes import Recipe
 from musabi.recipes.recipe import Tokenizer
 from musabi.whole import read_json, write_json
 
 FACTS_NAME = "musabi-trainer.json"
-_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
-_ADD_ARGUMENT = re.compile(r"""\.add_argument\(\s*((?:["']--?[^"']+["']\s*,?\s*)+)""")
-_FLAG = re.compile(r"""["'](--[^"']+)["']""")
 MEND = "Run musabi bootstrap to make it."
 
 
-def trainer_facts(checkout: Path, hf_home: Path) -> TrainerFacts:
-    """Return the environment that was made for the checkout.
+def trainer_facts(checkout: Path, hf_home: Path, recipe: Recipe, state: Path) -> TrainerFacts:
+    """Return the environment that was made for the checkout, as a model's recipe uses it.
+
+    `state` is a folder to remember in what the checkout's scripts accept.
 
     Raises:
         MachineError: the checkout, its environment or the proof that it works is not there.
     """
-    recipe = load(MODEL)
     if not (checkout / recipe.package).is_dir():
         raise MachineError(f"musubi-tuner is not in {checkout}. Run musabi bootstrap to fetch it.")
     venv = checkout / ".venv"
@@ -43,8 +40,8 @@ def trainer_facts(checkout: Path, hf_home: Path) -> TrainerFacts:
         torch=str(known.get("torch", "")),
         packages=frozenset(packages),
         accelerate_config=config if config is not None and config.is_file() else None,
-        missing=missing_tokenizer(recipe.tokenizer, hub_cache(dict(os.environ) | {"HF_HOME": str(hf_home)})),
-        flags=known_flags(checkout, recipe),
+        missing=missing_tokenizers(recipe, hub_cache(dict(os.environ) | {"HF_HOME": str(hf_home)})),
+        contract=installed_contract(checkout, state),
     )
 
 
@@ -76,6 +73,16 @@ def write_trainer_facts(
     write_json(venv / FACTS_NAME, values)
 
 
+def missing_tokenizers(recipe: Recipe, cache: Path) -> dict[str, tuple[str, ...]]:
+    """Return, by the step that reads it, what is missing of the model's tokenizers in the hub cache."""
+    missing: dict[str, tuple[str, ...]] = {}
+    for tokenizer in recipe.tokenizers:
+        told = missing_tokenizer(tokenizer, cache)
+        for step in tokenizer.steps if told else ():
+            missing[step] = (*missing.get(step, ()), *told)
+    return missing
+
+
 def missing_tokenizer(tokenizer: Tokenizer, cache: Path) -> tuple[str, ...]:
     """Return what is missing of the tokenizer in the hub cache, as a sentence with its mend; () if nothing.
 
@@ -97,32 +104,3 @@ def missing_tokenizer(tokenizer: Tokenizer, cache: Path) -> tuple[str, ...]:
         f"The tokenizer of {tokenizer.repo} is not in the hub cache {cache} ({', '.join(absent)} missing), "
         "and the trainer reads it offline. Run musabi bootstrap to fetch it.",
     )
-
-
-def known_flags(checkout: Path, recipe: Recipe) -> dict[str, frozenset[str]]:
-    """Return the arguments that the installed scripts define, by step; what can't be read is left out."""
-    found = {}
-    for name, script in recipe.scripts.items():
-        sources = [_flags_in(checkout / recipe.package, source) for source in script.arguments_in]
-        flags = [source for source in sources if source is not None]
-        if flags and len(flags) == len(sources):
-            found[str(name)] = frozenset[str]().union(*flags)
-    return found
-
-
-def _flags_in(package: Path, source: str) -> frozenset[str] | None:
-    """Return the flags of every add_argument call in `file.py`, or in one function of it (`file.py:name`).
-
-    Read as text: parsing the sources takes a fifth of the time that a dry run may take.
-    """
-    file, _, function = source.partition(":")
-    try:
-        text = _COMMENT.sub("", (package / file).read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    if function:
-        body = re.search(rf"^def {function}\(.*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
-        if body is None:
-            return None
-        text = body[0]
-    return frozenset(flag for call in _ADD_ARGUMENT.findall(text) for flag in _FLAG.findall(call))

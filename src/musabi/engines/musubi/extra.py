@@ -1,29 +1,18 @@
 """Extra arguments that a person passes on to the trainer's scripts: looked at before anything starts."""
 
 from ast import literal_eval
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 
 from musabi.errors import RequestError
 
 ATTENTION = frozenset({"--sdpa", "--flash_attn", "--flash3", "--sage_attn", "--xformers"})
 
-# What each caching script alone knows; everything else goes to both.
-ONLY_LATENTS = frozenset(
-    {"--vae", "--vae_dtype", "--debug_mode", "--console_width", "--console_back", "--console_num_images"}
-    | {"--disable_cudnn_backend"}
-)
-ONLY_TEXT = frozenset({"--text_encoder", "--fp8_llm"})
-
 # What the product says itself, and what to do instead.
-OWNED: Mapping[str, str] = {
+OWNED: dict[str, str] = {
     "--output_dir": "Set OUTPUT_DIR.",
     "--output_name": "Set OUTPUT_NAME.",
     "--logging_dir": "Set LOGGING_DIR.",
     "--dataset_config": "Set DATASET_CONFIG.",
-    "--dit": "Set DIT_PATH.",
-    "--vae": "Set VAE_PATH.",
-    "--text_encoder": "Set TEXT_ENCODER_PATH.",
     "--resume": "Use --resume before the --.",
     "--save_state": "States are saved with each checkpoint; set SAVE_STATE_EVERY_N_EPOCHS.",
     "--save_every_n_epochs": "Set SAVE_EVERY_N_EPOCHS.",
@@ -39,7 +28,7 @@ OWNED: Mapping[str, str] = {
     "--save_last_n_steps_state": "Set KEEP_LAST_STATES.",
     "--gradient_accumulation_steps": "It would make the steps and epochs that were planned wrong. "
     "Set batch_size in the dataset TOML.",
-    "--show_timesteps": "It trains nothing. Run the trainer's script yourself for that.",
+    "--show_timesteps": "Set SHOW_TIMESTEPS.",
     "--debug_mode": "It caches nothing. Run the trainer's script yourself for that.",
     "--keep_cache": "Training would use the cache files of images that are no longer in the dataset.",
     "--skip_existing": "Set LATENT_SKIP_EXISTING or TEXT_ENCODER_SKIP_EXISTING.",
@@ -51,7 +40,8 @@ SECRET: Mapping[str, str] = {
     "--huggingface_token": "Set HF_TOKEN.",
     "--wandb_api_key": "Set WANDB_API_KEY.",
 }
-PAIRS = frozenset({"--optimizer_args", "--lr_scheduler_args", "--network_args"})
+EVALUATED = frozenset({"--optimizer_args", "--lr_scheduler_args"})
+PAIRS = EVALUATED | {"--network_args"}
 PUBLISHING = ("--huggingface_", "--save_state_to_huggingface", "--async_upload")
 
 
@@ -81,27 +71,25 @@ def value_of(args: Sequence[str], flag: str) -> str | None:
     return found[-1] if found else None
 
 
-def for_latents(args: Sequence[str]) -> tuple[str, ...]:
-    """Return the extra caching arguments that the latents script knows."""
-    return _without(args, ONLY_TEXT)
+def for_script(args: Sequence[str], own: frozenset[str], other: frozenset[str]) -> tuple[str, ...]:
+    """Return those of the extra caching arguments that go to a script with the arguments `own`.
+
+    What only the other caching script knows is left out; what neither knows goes to both, to be refused.
+    """
+    return tuple(part for group in groups(args) if group[0] in own or group[0] not in other for part in group)
 
 
-def for_text(args: Sequence[str]) -> tuple[str, ...]:
-    """Return the extra caching arguments that the text script knows."""
-    return _without(args, ONLY_LATENTS)
+def refuse_owned(args: Sequence[str], weights: Mapping[str, str]) -> None:
+    """Raise a RequestError for arguments that the product sets itself, and for secrets.
 
-
-def _without(args: Sequence[str], unknown: frozenset[str]) -> tuple[str, ...]:
-    return tuple(part for group in groups(args) if group[0] not in unknown for part in group)
-
-
-def refuse_owned(args: Sequence[str]) -> None:
-    """Raise a RequestError for arguments that the product sets itself, and for secrets."""
+    `weights` maps the scripts' arguments for weight files to the settings that name those files.
+    """
+    owned = OWNED | {flag: f"Set {setting}." for flag, setting in weights.items()}
     for flag in sorted(flags(args)):
         if flag in SECRET:
             raise RequestError(f"{flag} would show a secret to everyone who lists processes. {SECRET[flag]}")
-        if flag in OWNED:
-            raise RequestError(f"{flag} can't be passed on: musabi sets it itself. {OWNED[flag]}")
+        if flag in owned:
+            raise RequestError(f"{flag} can't be passed on: musabi sets it itself. {owned[flag]}")
         if flag.startswith(PUBLISHING):
             raise RequestError(
                 f"{flag} can't be passed on: finished files are moved out of the trainer's folder before "
@@ -115,14 +103,6 @@ def refuse_unusable(args: Sequence[str], unusable: Mapping[str, str]) -> None:
         raise RequestError(f"{flag} can't work here: {unusable[flag]}")
 
 
-def refuse_unknown(args: Iterable[str], known: frozenset[str], script: str) -> None:
-    """Raise a RequestError for the first flag that the installed version of the script doesn't know."""
-    for flag in sorted(flags(list(args)) - known):
-        near = get_close_matches(flag, known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise RequestError(f"The installed {script} knows no argument {flag}.{hint}")
-
-
 def refuse_values(args: Sequence[str]) -> None:
     """Raise a RequestError for values that the trainer would choke on after it has loaded the model."""
     if (value_of(args, "--optimizer_type") or "").lower() == "prodigy":
@@ -130,13 +110,17 @@ def refuse_values(args: Sequence[str]) -> None:
             "--optimizer_type prodigy is no name that the trainer knows. Train with musabi train."
         )
     for flag, *pairs in groups(args):
-        if flag not in PAIRS:
-            continue
-        for pair in pairs:
-            if pair.count("=") != 1 or not (flag == "--network_args" or _is_literal(pair.partition("=")[2])):
-                raise RequestError(
-                    f'{flag} takes name=value pairs with a number, True, False or a quoted text, not "{pair}".'
-                )
+        if flag in PAIRS:
+            refuse_pairs(flag, pairs, literal=flag in EVALUATED)
+
+
+def refuse_pairs(name: str, pairs: Sequence[str], *, literal: bool = False) -> None:
+    """Raise a RequestError for what is no name=value pair; `literal`: the trainer evaluates the values."""
+    for pair in pairs:
+        if pair.count("=") != 1 or (literal and not _is_literal(pair.partition("=")[2])):
+            raise RequestError(
+                f'{name} takes name=value pairs with a number, True, False or a quoted text, not "{pair}".'
+            )
 
 
 def _is_literal(text: str) -> bool:

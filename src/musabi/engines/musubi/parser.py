@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from musabi.engines.musubi.causes.network import NO_MODULES, NO_MODULES_MESSAGE
 from musabi.job.events import Event
 from musabi.job.plan import Step
 
@@ -23,21 +24,19 @@ _DENOISING_BAR = re.compile(r"(?:Denoising steps|Sampling):\s+\d+%\|")
 _EPOCH = re.compile(r"^epoch (?P<epoch>\d+)/(?P<epochs>\d+)$")
 _TOTAL = re.compile(r"total optimization steps / [^:]*: (?P<steps>\d+)$")
 _SAVING = re.compile(r"^saving checkpoint: (?P<path>.+)$")
-_SAMPLE_SAVED = re.compile(r"Sample images saved to: (?P<path>.+)$")
+_SAMPLE_SAVED = re.compile(
+    r"(?:Sample(?: images)? saved? to:|Video saved to:|Saved image to|Saved image:) (?P<path>.+)$"
+)
 
-# What a log line says -> what a person is told.
+# What a log line says (a pattern) -> what a person is told.
 _NEWS: tuple[tuple[str, str], ...] = (
-    ("Loading DiT model from", "Loading the model"),
-    ("Loading Qwen3 text encoder from", "Loading the text encoder"),
-    ("Loading Z-Image VAE from", "Loading the VAE"),
+    (r"Loading (?:DiT|Dit)\b", "Loading the model"),
+    (r"Loading high noise model", "Loading the model for high noise"),
+    (r"Loading .*(?:[Tt]ext [Ee]ncoder|T5|BYT5|CLIP)", "Loading the text encoder"),
+    (r"Loading .*VAE", "Loading the VAE"),
     ("cache Text Encoder outputs for sample prompt", "Encoding the sample prompts"),
     ("resume training from local state", "Restoring the state"),
     ("generating sample images at step", "Rendering samples"),
-    (
-        "create LoRA for U-Net/DiT: 0 modules",
-        "A LoRA matched no part of the model, so it has no effect. If it was given with --base_weights, "
-        "convert it first: convert_lora.py --target default.",
-    ),
     (
         "Text encoder output cache file not found",
         "An image has no cached caption and is left out. Stop, and cache again with: musabi prepare",
@@ -48,6 +47,8 @@ _NEWS: tuple[tuple[str, str], ...] = (
     ),
     ("Error generating latent for prompt", "A prompt could not be rendered and is left out; see the log."),
 )
+# What a log line says (a pattern) -> why the run can't come to anything, though the trainer goes on.
+_FATAL: tuple[tuple[str, str], ...] = ((NO_MODULES, NO_MODULES_MESSAGE),)
 _REPEATED = frozenset({"generating sample images at step"})
 
 
@@ -120,13 +121,7 @@ class MusubiParser:
         loss = _LOSS.search(match["more"] or "")
         value = float(loss["loss"]) if loss else None
         if value is not None and not math.isfinite(value):
-            warning = self._once(
-                "loss",
-                f"The loss is no number any more at step {self._at.step}: what is trained from here on is "
-                "lost. Stop, and start anew with a lower learning rate, or go on from a state before this "
-                "step.",
-            )
-            return [*warning, self._event(s_per_step=seconds, eta_s=self._eta(seconds))]
+            value = math.nan  # one object, so that a bar that is drawn twice is still the same
         return [self._event(loss=value, s_per_step=seconds, eta_s=self._eta(seconds))]
 
     def _count_bar(self, match: re.Match[str]) -> list[Event]:
@@ -153,10 +148,14 @@ class MusubiParser:
         return [Event(phase=self._step.name, message="Saving a checkpoint")]
 
     def _sample(self, match: re.Match[str]) -> list[Event]:
-        return [Event(phase=self._step.name, kind="sample", file=f"{match['path'].strip()}_000.png")]
+        path = match["path"].strip()  # pictures are named without what is added to their name
+        file = path if path.endswith((".mp4", ".png")) else f"{path}_000.png"
+        return [Event(phase=self._step.name, kind="sample", file=file)]
 
     def _news(self, line: str) -> list[Event]:
-        return [event for sign, words in _NEWS if sign in line for event in self._once(sign, words)]
+        found = [event for sign, words in _NEWS if re.search(sign, line) for event in self._once(sign, words)]
+        fatal = [words for sign, words in _FATAL if re.search(sign, line)]
+        return found + [Event(phase=self._step.name, kind="fatal", message=words) for words in fatal]
 
     def _once(self, sign: str, words: str) -> list[Event]:
         if sign in self._said and sign not in _REPEATED:

@@ -1,7 +1,8 @@
 """What was chosen for a job, and what a person should know before it starts, in words. Pure."""
 
-from musabi.engines.musubi import extra
-from musabi.engines.musubi.training import attention_flag, holds_dit_in_8_bits, uses_adamw8bit
+from musabi.engines.musubi import extra, fit
+from musabi.engines.musubi.side_by_side import caching_side_by_side
+from musabi.engines.musubi.training import precision, uses_adamw8bit
 from musabi.job.facts import Facts
 from musabi.job.model import Job
 from musabi.job.plan import Choice
@@ -12,20 +13,22 @@ def choices(job: Job, facts: Facts, recipe: Recipe) -> tuple[Choice, ...]:
     """Return what was chosen for this job on this machine, and why."""
     fixed = [
         Choice(argument.flag.removeprefix("--"), argument.value or "on", argument.why)
-        for argument in recipe.scripts["train"].always
+        for argument in recipe.scripts.train.always
     ]
     return (
         Choice("optimizer", *_optimizer(job, facts)),
-        Choice("attention", *_attention(job, facts)),
-        Choice("model precision", *_precision(job, facts, recipe)),
+        Choice("attention", *_attention(job, facts, recipe)),
+        *fit.choices(job, facts, recipe),
+        Choice("mixed precision", precision(facts, recipe), _why_precision(recipe)),
+        Choice("caching", *_caching(job, facts, recipe)),
         Choice("start", *_start(facts)),
         *fixed,
     )
 
 
-def warnings(job: Job, facts: Facts) -> tuple[str, ...]:
+def warnings(job: Job, facts: Facts, recipe: Recipe) -> tuple[str, ...]:
     """Return what a person should know before the run starts, a sentence or two each."""
-    found = []
+    found = list(fit.warnings(job, facts, recipe))
     if job.optimizer == "adamw8bit" and not uses_adamw8bit(job, facts):
         found.append(
             "bitsandbytes can't load in the trainer's environment, so AdamW takes AdamW8bit's place."
@@ -58,22 +61,27 @@ def _optimizer(job: Job, facts: Facts) -> tuple[str, str]:
     return "AdamW", rate
 
 
-def _attention(job: Job, facts: Facts) -> tuple[str, str]:
-    flag = attention_flag(job, facts)
-    if flag is None:
+def _attention(job: Job, facts: Facts, recipe: Recipe) -> tuple[str, str]:
+    kind = fit.attention(job, facts, recipe)
+    if kind is None:
         given = extra.flags(job.extra_train_args) & extra.ATTENTION
         return min(given).removeprefix("--"), "asked for"
-    if flag == "--flash_attn":
-        return "flash_attn", "a kernel of it ran on this machine when its environment was made"
-    return "sdpa", "it needs nothing besides torch, and flash-attn was not proven on this machine"
+    if job.attention != "auto":
+        return kind, "asked for"
+    if kind == "flash_attn":
+        return kind, "a kernel of it ran on this machine when its environment was made"
+    return kind, "it needs nothing besides torch, and flash-attn was not proven on this machine"
 
 
-def _precision(job: Job, facts: Facts, recipe: Recipe) -> tuple[str, str]:
-    if holds_dit_in_8_bits(job, facts, recipe):
-        return "fp8", f"the GPU has less than {recipe.limits.fp8_below_gib:g} GiB of memory"
-    if extra.flags(job.extra_train_args) & {"--fp8_base", "--fp8_scaled"}:
-        return "fp8", "asked for"
-    return "bf16", "it fits, and nothing is lost by rounding"
+def _why_precision(recipe: Recipe) -> str:
+    if recipe.limits.precision == "file":
+        return "that of the DiT's file, as the trainer demands"
+    return f"what {recipe.title} was made with"
+
+
+def _caching(job: Job, facts: Facts, recipe: Recipe) -> tuple[str, str]:
+    together, why = caching_side_by_side(job, facts, recipe)
+    return "latents and captions together" if together else "one after the other", why
 
 
 def _start(facts: Facts) -> tuple[str, str]:

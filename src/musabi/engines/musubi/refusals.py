@@ -4,9 +4,11 @@ from musabi.engines.musubi import extra
 from musabi.errors import MachineError, RequestError
 from musabi.job.facts import Facts
 from musabi.job.model import Job
-from musabi.job.plan import StepName
 from musabi.recipes import Recipe
 
+WEIGHT_FILES = (".safetensors", ".pth", ".pt")
+DTYPE_WANTS = {"F16": "fp16", "BF16": "bf16"}
+STORED_IN_8_BITS = ("F8_E4M3", "F8_E5M2")
 TRAINING_PROMPTS = (".txt", ".toml", ".json")
 OPTIONAL_ATTENTION = {"--flash_attn": "flash_attn", "--xformers": "xformers"}
 
@@ -18,33 +20,115 @@ def refuse(job: Job, facts: Facts, recipe: Recipe) -> None:
         RequestError: an extra argument, a path or a number is wrong.
         MachineError: the trainer's environment or the GPU can't do it.
     """
-    _paths(job)
+    _paths(job, recipe)
     for args in (job.extra_cache_args, job.extra_train_args, job.extra_sample_args):
-        extra.refuse_owned(args)
+        extra.refuse_owned(args, weight_settings(recipe))
         extra.refuse_unusable(args, recipe.unusable)
     extra.refuse_combinations(job.extra_train_args)
     extra.refuse_values(job.extra_train_args)
+    extra.refuse_pairs("NETWORK_ARGS", job.network_args)
+    _network(job, recipe)
     _warm_up(job)
+    _precision(job, facts, recipe)
+    _attention(job, recipe)
     _batches_in_8_bits(job, facts)
-    _unknown(job, facts, recipe)
     _blocks(job, facts, recipe)
     _packages(job, facts)
-    if facts.trainer.missing and (not facts.dataset.text.fresh or job.sample_every_n_epochs):
-        raise MachineError(" ".join(facts.trainer.missing))
+    _tokenizers(job, facts)
 
 
-def _paths(job: Job) -> None:
-    named = (("DIT_PATH", job.dit), ("VAE_PATH", job.vae), ("TEXT_ENCODER_PATH", job.text_encoder))
-    for variable, path in named:
-        if path.suffix != ".safetensors":
+def _tokenizers(job: Job, facts: Facts) -> None:
+    """Raise a MachineError where a step that will run reads something from the hub cache that is not there."""
+    runs = {
+        "cache-latents": not facts.dataset.latents.fresh,
+        "cache-text": not facts.dataset.text.fresh,
+        "train": True,
+        "sample": bool(job.sample_every_n_epochs),
+    }
+    told = [text for step, will in runs.items() if will for text in facts.trainer.missing.get(step, ())]
+    if told:
+        raise MachineError(" ".join(dict.fromkeys(told)))
+
+
+def weight_settings(recipe: Recipe) -> dict[str, str]:
+    """Map the scripts' arguments for weight files to the settings that name those files."""
+    scripts = recipe.scripts
+    each = (scripts.cache_latents, scripts.cache_text, scripts.train, scripts.sample)
+    return {
+        flag: f"{role.upper()}_PATH"
+        for script in each
+        for flag, role in (script.weights | script.while_sampling).items()
+    }
+
+
+def _paths(job: Job, recipe: Recipe) -> None:
+    folders = {role for role, one in recipe.weights.items() if one.as_folder}
+    for role, path in job.weights.items():
+        if role not in folders and path.suffix not in WEIGHT_FILES:
             raise RequestError(
-                f"{variable} is {path}, but musubi-tuner takes a .safetensors file there, no folder. "
+                f"{role.upper()}_PATH is {path}, but musubi-tuner takes a .safetensors file there, no folder. "
                 "Name the file, or the first shard of several."
             )
     if job.sample_every_n_epochs and job.sample_prompts.suffix not in TRAINING_PROMPTS:
         raise RequestError(
             f"SAMPLE_PROMPTS is {job.sample_prompts}, but its name must end in "
             f"{', '.join(TRAINING_PROMPTS)}. Rename it."
+        )
+
+
+def _network(job: Job, recipe: Recipe) -> None:
+    if getattr(recipe.network, job.network_module) is None:
+        raise RequestError(
+            f"NETWORK_MODULE is {job.network_module}, but musubi-tuner can't train one on {recipe.title}. "
+            "Set it to lora."
+        )
+    if job.network_module == "lokr" and recipe.conversion.fused:
+        raise RequestError(
+            f"NETWORK_MODULE is lokr, but a LoKr on {recipe.title} can't be converted for ComfyUI, which keeps "
+            "several of its layers as one. Set it to lora or loha."
+        )
+    if job.network_args and "--network_args" in extra.flags(job.extra_train_args):
+        raise RequestError(
+            "NETWORK_ARGS is set and --network_args is passed on, and the trainer would take only one of them. "
+            "Put all pairs into NETWORK_ARGS."
+        )
+    if job.network_module != "lora" and any(pair.startswith("loraplus") for pair in job.network_args):
+        raise RequestError(
+            "NETWORK_ARGS asks for LoRA+, which only NETWORK_MODULE=lora has. Leave loraplus_lr_ratio out."
+        )
+
+
+def _precision(job: Job, facts: Facts, recipe: Recipe) -> None:
+    """The DiT's own number format, the mixed precision and 8 bits must go together."""
+    if job.dit_precision == "fp8" and recipe.limits.fp8 == "none":
+        raise RequestError(f"DIT_PRECISION=fp8 does not work with {recipe.title}. {_why_no_fp8(job)}")
+    if job.dit_precision == "fp8" and "adapter" in job.weights:
+        raise RequestError(f"DIT_PRECISION=fp8 does not work with {recipe.title}. {_why_no_fp8(job)}")
+    if facts.dit_dtype in STORED_IN_8_BITS and recipe.limits.fp8 == "scaled":
+        raise RequestError(
+            f"{job.dit} is stored in 8 bits, which {recipe.title} can't be trained from. "
+            "Set DIT_PATH to the bf16 file, or unset it."
+        )
+    asked = extra.value_of(job.extra_train_args, "--mixed_precision")
+    wanted = DTYPE_WANTS.get(facts.dit_dtype)
+    if recipe.limits.precision == "file" and asked and wanted and asked not in (wanted, "no"):
+        raise RequestError(
+            f"{job.dit.name} holds {wanted} weights, and the trainer refuses --mixed_precision {asked} with "
+            f"them. Leave it out: {wanted} is used."
+        )
+
+
+def _why_no_fp8(job: Job) -> str:
+    if "adapter" in job.weights:
+        return "The adapter that is merged into the model would round away. Set BLOCKS_TO_SWAP instead."
+    return "Set BLOCKS_TO_SWAP instead."
+
+
+def _attention(job: Job, recipe: Recipe) -> None:
+    if job.attention != "auto" and job.attention not in recipe.limits.attention:
+        raise RequestError(
+            f"ATTENTION is {job.attention}, but {recipe.title} can be trained with "
+            f"{', '.join(recipe.limits.attention)} only. Unset it: what fits is chosen."
         )
 
 
@@ -68,19 +152,6 @@ def _batches_in_8_bits(job: Job, facts: Facts) -> None:
         )
 
 
-def _unknown(job: Job, facts: Facts, recipe: Recipe) -> None:
-    passed: tuple[tuple[StepName, tuple[str, ...]], ...] = (
-        ("train", job.extra_train_args),
-        ("cache-latents", extra.for_latents(job.extra_cache_args)),
-        ("cache-text", extra.for_text(job.extra_cache_args)),
-        ("sample", job.extra_sample_args),
-    )
-    for name, args in passed:
-        known = facts.trainer.flags.get(name)
-        if known:
-            extra.refuse_unknown(args, known, recipe.scripts[name].file)
-
-
 def _blocks(job: Job, facts: Facts, recipe: Recipe) -> None:
     if not job.blocks_to_swap:
         return
@@ -101,7 +172,9 @@ def _packages(job: Job, facts: Facts) -> None:
             "The trainer's environment has no prodigyopt, which Prodigy needs. "
             "Run musabi bootstrap, or train with ./train_lora_adamw8bit.sh."
         )
-    for flag in sorted(extra.flags(job.extra_train_args) & OPTIONAL_ATTENTION.keys()):
+    for flag in sorted(
+        (extra.flags(job.extra_train_args) | {f"--{job.attention}"}) & OPTIONAL_ATTENTION.keys()
+    ):
         if OPTIONAL_ATTENTION[flag] not in packages:
             raise MachineError(
                 f"{flag} was asked for, but {OPTIONAL_ATTENTION[flag]} was not proven to work in the "

@@ -1,15 +1,13 @@
-"""The scripts of the installed musubi-tuner: where they lie, what they know, what environment they get."""
+"""The scripts of the installed musubi-tuner: where they lie, what environment they get."""
 
-from collections.abc import Sequence
-
-from musabi.engines.musubi.extra import flags
-from musabi.errors import MachineError
+from musabi.errors import MachineError, RequestError
 from musabi.job.facts import Facts
-from musabi.job.plan import StepName
+from musabi.job.plan import Step
 from musabi.recipes import Recipe
+from musabi.recipes.recipe import StepKind
 
 
-def script(name: StepName, facts: Facts, recipe: Recipe) -> str:
+def script(name: StepKind, facts: Facts, recipe: Recipe) -> str:
     """Return the path of the step's script.
 
     Raises:
@@ -17,18 +15,32 @@ def script(name: StepName, facts: Facts, recipe: Recipe) -> str:
     """
     if facts.trainer.root is None:
         raise MachineError("musubi-tuner is not here. Run musabi bootstrap to fetch it.")
-    return str(facts.trainer.root / recipe.package / recipe.scripts[name].file)
+    return str(facts.trainer.root / recipe.package / recipe.scripts.of(name).file)
 
 
-def require_known(name: StepName, arguments: Sequence[str], facts: Facts, recipe: Recipe) -> None:
-    """Raise a MachineError where the installed version lacks an argument that every plan passes."""
-    known = facts.trainer.flags.get(name)
-    unknown = sorted(flags(arguments) - known) if known else []
-    if unknown:
+def require_accepted(
+    step: Step, facts: Facts, recipe: Recipe, name: StepKind, given: tuple[str, ...] = ()
+) -> None:
+    """Hold a step's command line against what the installed version accepts; `given` is what was passed on.
+
+    Raises:
+        RequestError: an argument that a person passed on would be refused or misread.
+        MachineError: an argument that every plan passes is not known: another version is installed.
+    """
+    if facts.trainer.contract is None:
+        return
+    file = recipe.scripts.of(name).file
+    theirs = {word.partition("=")[0] for word in given}
+    path = script(name, facts, recipe)
+    found = facts.trainer.contract.faults(file, step.argv[step.argv.index(path) + 1 :])
+    asked = [fault.message for fault in found if fault.flag in theirs]
+    if asked:
+        raise RequestError(" ".join(asked))
+    if found:
         raise MachineError(
-            f"The installed musubi-tuner ({facts.trainer.commit[:12] or 'of unknown version'}) is too old "
-            f"or too new: {recipe.scripts[name].file} knows no {unknown[0]}. Unset MUSUBI_REF and run "
-            "musabi bootstrap to get the version that this one was made for."
+            f"{found[0].message} The installed musubi-tuner ({facts.trainer.commit[:12] or 'of unknown version'}) "
+            "is too old or too new: unset MUSUBI_REF and run musabi bootstrap to get the version that this one "
+            "was made for."
         )
 
 

@@ -1,11 +1,10 @@
 """Cores, threads and main memory: what the container may use, not what its host has."""
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
+from musabi.container import Limits, meminfo_bytes, read_limits
 from musabi.hub.listing import gigabytes
-from musabi.pod.boot.threads import LEADER, Limits, caps, few_threads, read_limits
+from musabi.pod.boot.threads import LEADER, caps, few_threads
 from musabi.pod.doctor.finding import Finding, finding, ok
 from musabi.pod.doctor.scene import Scene
 
@@ -22,16 +21,6 @@ def look(scene: Scene) -> list[Finding]:
 def judge(limits: Limits, host_memory: int | None, environ: Mapping[str, str]) -> list[Finding]:
     """Return what is to be said of a container on a host with `host_memory` bytes. Pure."""
     return [*_threads(limits, environ), *_memory(limits, host_memory)]
-
-
-def meminfo_bytes(proc: Path) -> int | None:
-    """Return the host's main memory in bytes (proc(5), meminfo: in KiB)."""
-    try:
-        text = (proc / "meminfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    total = re.search(r"^MemTotal:\s+(\d+) kB", text, re.MULTILINE)
-    return int(total[1]) * 1024 if total else None
 
 
 def _threads(limits: Limits, environ: Mapping[str, str]) -> list[Finding]:
