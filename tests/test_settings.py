@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from musabi.errors import RequestError
-from musabi.settings import Settings, load, make_job, table
+from musabi.recipes import make_job
+from musabi.settings import Settings, load, table
 
 REFUSED = {
-    ("NETWORK_DIM", "many"): 'NETWORK_DIM is "many", but it must be a whole number. The default is 32.',
+    ("NETWORK_DIM", "many"): 'NETWORK_DIM is "many", but it must be a whole number.',
     ("MAX_TRAIN_EPOCHS", "0"): 'MAX_TRAIN_EPOCHS is "0", but it must be at least 1.',
-    ("LEARNING_RATE", "-1"): 'LEARNING_RATE is "-1", but it must be more than 0. The default is 0.0001.',
+    ("LEARNING_RATE", "-1"): 'LEARNING_RATE is "-1", but it must be more than 0.',
     ("ENGINE", "kohya"): 'ENGINE is "kohya", but it must be one of auto, musubi, diffusers.',
     ("SAVE_PRECISION", "int8"): 'SAVE_PRECISION is "int8", but it must be one of bf16, fp16, float.',
     ("BOOTSTRAP_WAIT", "maybe"): 'BOOTSTRAP_WAIT is "maybe", but it must be 0 or 1.',
@@ -20,7 +21,8 @@ REFUSED = {
     ("OUTPUT_NAME", " "): "OUTPUT_NAME is empty.",
     ("OUTPUT_NAME", "-rf"): 'OUTPUT_NAME is "-rf", but it must be a plain file name',
     ("OUTPUT_NAME", "a" * 151): f'OUTPUT_NAME is "{"a" * 151}", but it must be at most 150 bytes long.',
-    ("LEARNING_RATE", "inf"): 'LEARNING_RATE is "inf", but it must be a number. The default is 0.0001.',
+    ("LEARNING_RATE", "inf"): 'LEARNING_RATE is "inf", but it must be a number.',
+    ("OUTPUT_DIR", "~nosuch/x"): "OUTPUT_DIR is ~nosuch/x, but this machine has no such user.",
     ("LATENT_DEVICE", "gpu"): 'LATENT_DEVICE is "gpu", but it must be cuda, cuda:0 or cpu.',
 }
 
@@ -39,7 +41,8 @@ def test_an_empty_variable_counts_as_not_set_where_that_is_allowed() -> None:
 
 def test_paths_follow_the_workspace_unless_they_were_given(tmp_path: Path) -> None:
     settings = load({"WORKSPACE": str(tmp_path), "OUTPUT_DIR": "/elsewhere"})
-    assert settings.vae_path == tmp_path / "models/vae/ae.safetensors"
+    assert settings.dataset_config == tmp_path / "dataset/dataset.toml"
+    assert make_job(settings).vae == tmp_path / "models/vae/ae.safetensors"
     assert settings.output_dir == Path("/elsewhere")
     assert settings.hf_home == tmp_path / ".cache/huggingface"
 

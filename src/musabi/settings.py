@@ -4,6 +4,7 @@ A variable that is set to something that cannot be right is refused by its name 
 starts. A job file says the same things with the same names in lower case, and wins over the environment.
 """
 
+import shlex
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from musabi.errors import RequestError
-from musabi.job.model import Caching, Job, OptimizerName, OutputName, Precision
+from musabi.job.model import (
+    AttentionKind,
+    BadLoss,
+    DitPrecision,
+    NetworkKind,
+    OptimizerName,
+    OutputName,
+    Precision,
+)
 from musabi.workspace import Workspace
 
 DEFAULT_WORKSPACE = Path("/workspace")
@@ -26,17 +35,28 @@ def _switch(value: object) -> object:
     return _SWITCH.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _words(value: object) -> object:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
 Switch = Annotated[bool, BeforeValidator(_switch)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
 Device = Annotated[str, Field(pattern=r"^(cpu|(cuda|xpu|mps)(:\d+)?)$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PodAction = Literal["none", "stop", "delete"]
+Gpus = Annotated[str, Field(pattern=r"^(all|each|[1-9]\d*)$")]
+CaptionModel = Literal["joycaption", "qwen2.5-vl", "qwen3-vl"]
 
 
-def _row(default: Any, why: str, group: Literal["pod", "job"]) -> Any:  # noqa: ANN401 - as pydantic's Field
-    return Field(default, description=why, json_schema_extra={"group": group})
+def _row(default: Any, why: str, group: Literal["pod", "job"], shown: str = "") -> Any:  # noqa: ANN401 - as pydantic's Field
+    return Field(default, description=why, json_schema_extra={"group": group, "shown": shown})
 
 
 def _pod(default: Any, why: str) -> Any:  # noqa: ANN401 - as pydantic's Field
@@ -45,6 +65,11 @@ def _pod(default: Any, why: str) -> Any:  # noqa: ANN401 - as pydantic's Field
 
 def _job(default: Any, why: str) -> Any:  # noqa: ANN401 - as pydantic's Field
     return _row(default, why, "job")
+
+
+def _model(why: str, shown: str) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """A setting that the model's recipe decides where a person does not; `shown` says how."""
+    return _row(None, why, "job", shown)
 
 
 class Settings(BaseModel):
@@ -88,6 +113,7 @@ class Settings(BaseModel):
     musabi_state_dir: Path = _pod(
         Path("~/.local/share/musabi"), "the trainer's environment, on the container's disk"
     )
+    musabi_recipes: Path | None = _pod(None, "a folder with recipes of one's own")
     musabi_image: str | None = _pod(None, "the image's name and version; the image sets it")
     public_key: str | None = _pod(None, "SSH key that may log in; Runpod sets it")
     ssh_public_key: str | None = _pod(None, "the same for this pod alone; wins over PUBLIC_KEY")
@@ -109,23 +135,37 @@ class Settings(BaseModel):
     runpod_rest_url: str = _pod("https://rest.runpod.io/v1", "Runpod's REST interface")
 
     engine: Literal["auto", "musubi", "diffusers"] = _job("auto", "the trainer; auto means musubi, always")
-    dit_path: Path = _job(
-        Path("/workspace/models/dit/diffusion_pytorch_model-00001-of-00002.safetensors"),
-        "first shard of the DiT",
+    model: str = _job("z-image", "the model: a name of musabi models list")
+    optimizer: Annotated[OptimizerName, BeforeValidator(_lower)] = _job(
+        "prodigy", "prodigy, adamw8bit or adamw"
     )
-    vae_path: Path = _job(Path("/workspace/models/vae/ae.safetensors"), "the VAE")
-    text_encoder_path: Path = _job(
-        Path("/workspace/models/text_encoder/model-00001-of-00003.safetensors"),
-        "text encoder, first shard",
+    dit_path: Path | None = _model("the DiT, first shard of several", "the model's file")
+    dit_high_noise_path: Path | None = _model("Wan2.2's DiT for high noise", "the model's file")
+    unconditional_dit_path: Path | None = _model("Ideogram 4's unconditional DiT", "the model's file")
+    vae_path: Path | None = _model("the VAE", "the model's file")
+    text_encoder_path: Path | None = _model("the text encoder, first shard of several", "the model's file")
+    text_encoder2_path: Path | None = _model("a second text encoder (CLIP-L)", "the model's file")
+    clip_path: Path | None = _model("Wan's CLIP", "the model's file")
+    byt5_path: Path | None = _model("HunyuanVideo 1.5's ByT5", "the model's file")
+    image_encoder_path: Path | None = _model("an image encoder (SigLIP)", "the model's file")
+    adapter_path: Path | None = _model(
+        "a LoRA that is merged into the model before training", "the model's file"
     )
     dataset_config: Path = _job(Path("/workspace/dataset/dataset.toml"), "the dataset TOML")
     sample_prompts: Path = _job(Path("/workspace/dataset/sample_prompts.txt"), "prompts for samples")
-    network_dim: Annotated[int, Field(ge=1, le=1024)] = _job(32, "LoRA rank")
-    network_alpha: Positive = _job(16, "LoRA alpha")
+    network_dim: Annotated[int, Field(ge=1, le=1024)] | None = _model(
+        "LoRA rank", "the model's; 32 for Z-Image"
+    )
+    network_alpha: Positive | None = _model("LoRA alpha", "the model's; 16 for Z-Image")
+    network_module: NetworkKind = _job("lora", "lora, loha or lokr")
+    network_args: Words = _job((), "name=value pairs for the LoRA, such as loraplus_lr_ratio=4")
     prodigy_d_coef: Positive = _job(1.0, "Prodigy: factor on its own learning rate")
     prodigy_safeguard_warmup: Switch = _job(True, "Prodigy: safeguard for runs with warm-up")
-    learning_rate: Positive = _job(1e-4, "AdamW8bit: learning rate (Prodigy finds its own)")
+    learning_rate: Positive | None = _model(
+        "AdamW8bit: learning rate (Prodigy finds its own)", "the model's; 1e-4 for Z-Image"
+    )
     max_train_epochs: Count | None = _job(None, "epochs; worked out from TARGET_STEPS where not set")
+    max_train_steps: Count | None = _job(None, "optimizer steps after which the run ends")
     target_steps: Count = _job(2500, "optimizer steps to aim at where MAX_TRAIN_EPOCHS is not set")
     save_every_n_epochs: Count | None = _job(None, "epochs between checkpoints; ten a run where not set")
     sample_every_n_epochs: Count | None = _job(None, "epochs between samples; none where not set")
@@ -138,9 +178,35 @@ class Settings(BaseModel):
     output_name: OutputName = _job("character_lora_v1", "name of the LoRA files")
     output_dir: Path = _job(Path("/workspace/output"), "folder of the LoRA files")
     logging_dir: Path = _job(Path("/workspace/logs"), "folder of the TensorBoard logs")
-    blocks_to_swap: Annotated[int, Field(ge=0)] | None = _job(
-        None, "DiT blocks kept in main memory to save GPU memory"
+    blocks_to_swap: Annotated[int, Field(ge=0)] | None = _model(
+        "DiT blocks kept in main memory to save GPU memory", "what fits"
     )
+    attention: AttentionKind = _job("auto", "auto, sdpa, flash_attn, flash3 or xformers")
+    dit_precision: DitPrecision = _job("auto", "how the DiT is held: auto, bf16 or fp8")
+    gradient_checkpointing: Switch | None = _model(
+        "compute activations twice to save GPU memory", "what fits"
+    )
+    compile: Switch = _job(False, "compile the DiT's blocks with torch")
+    data_loader_workers: Annotated[int, Field(ge=0)] | None = _model(
+        "processes that load the training data", "by the cores"
+    )
+    gpus: Gpus = _job("all", "GPUs to train on: all, a number, or each (one run a GPU with its own seed)")
+    auto_retry: Switch = _job(False, "on too little GPU memory, try again with settings that take less")
+    on_bad_loss: BadLoss = _job("stop", "when the loss breaks: stop or go-on")
+    show_timesteps: Literal["image", "console"] | None = _job(
+        None, "only show which timesteps would be drawn: image or console"
+    )
+    allow_missing_captions: Switch = _job(False, "leave out images that have no caption")
+    trigger_word: str | None = _job(None, "a word that every caption must have")
+    caption_with: CaptionModel | None = _job(
+        None, "caption what has no caption first: joycaption, qwen2.5-vl or qwen3-vl"
+    )
+    caption_model_path: Path | None = _job(None, "a folder with the captioning model")
+    caption_prefix: str | None = _job(None, "text before every caption that is made")
+    caption_suffix: str | None = _job(None, "text after every caption that is made")
+    extra_cache_args: Words = _job((), "arguments for the trainer's caching scripts")
+    extra_train_args: Words = _job((), "arguments for the trainer's training script")
+    extra_sample_args: Words = _job((), "arguments for the trainer's generate script")
     text_encoder_batch_size: Count = _job(4, "captions encoded at the same time")
     text_encoder_device: Device | None = _job(None, "device for captions; cuda, or cpu where there is none")
     latent_device: Device | None = _job(None, "device for latents; cuda, or cpu where there is none")
@@ -152,7 +218,9 @@ class Settings(BaseModel):
     disable_cudnn_backend: Switch = _job(True, "cache latents without cuDNN, which some drivers need")
     run_latent_cache: Switch = _job(True, "cache latents when preparing")
     run_text_encoder_cache: Switch = _job(True, "cache captions when preparing")
-    enable_fp8_llm: Switch = _job(True, "hold the text encoder in 8 bits while caching on a GPU")
+    enable_fp8_llm: Switch | None = _model(
+        "hold the text encoder in 8 bits while caching on a GPU", "where it would not fit"
+    )
 
     @property
     def space(self) -> Workspace:
@@ -198,36 +266,6 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None)
     return _follow_workspace(settings, values)
 
 
-def make_job(settings: Settings, optimizer: OptimizerName, **more: Any) -> Job:  # noqa: ANN401 - Job's own fields
-    """Return the Job that the settings describe, trained with `optimizer`; `more` are fields of Job."""
-    same = {name: getattr(settings, name) for name in Job.model_fields.keys() & Settings.model_fields.keys()}
-    same["engine"] = "musubi" if settings.engine == "auto" else settings.engine
-    return Job.model_validate(
-        same
-        | {
-            "dit": settings.dit_path,
-            "vae": settings.vae_path,
-            "text_encoder": settings.text_encoder_path,
-            "optimizer": optimizer,
-            "caching": Caching(
-                run_latents=settings.run_latent_cache,
-                run_text=settings.run_text_encoder_cache,
-                latent_device=settings.latent_device,
-                text_device=settings.text_encoder_device,
-                latent_batch_size=settings.latent_batch_size,
-                text_batch_size=settings.text_encoder_batch_size,
-                latent_workers=settings.latent_num_workers,
-                text_workers=settings.text_encoder_num_workers,
-                latent_skip_existing=settings.latent_skip_existing,
-                text_skip_existing=settings.text_encoder_skip_existing,
-                fp8_text_encoder=settings.enable_fp8_llm,
-                disable_cudnn_backend=settings.disable_cudnn_backend,
-            ),
-        }
-        | more
-    )
-
-
 def table() -> list[tuple[str, str, str, str]]:
     """Return the rows of the README's table: (group, variable, default, what it does)."""
     rows = []
@@ -240,24 +278,33 @@ def table() -> list[tuple[str, str, str, str]]:
 def _follow_workspace(settings: Settings, given: Mapping[str, Any]) -> Settings:
     """Return the settings with absolute paths, path defaults moved under WORKSPACE."""
     moved: dict[str, Path] = {}
-    root = _absolute(settings.workspace)
+    root = _absolute(settings.workspace, "workspace")
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if not isinstance(value, Path):
             continue
         if name not in given and value.is_relative_to(DEFAULT_WORKSPACE):
             value = root / value.relative_to(DEFAULT_WORKSPACE)
-        moved[name] = _absolute(value)
+        moved[name] = _absolute(value, name)
     return settings.model_copy(update=moved)
 
 
-def _absolute(path: Path) -> Path:
-    return Path.cwd() / path.expanduser()
+def _absolute(path: Path, name: str) -> Path:
+    try:
+        return Path.cwd() / path.expanduser()
+    except RuntimeError:
+        raise RequestError(
+            f"{name.upper()} is {path}, but this machine has no such user. Write the folder's full path."
+        ) from None
 
 
 def _shown_default(name: str) -> str:
-    default = Settings.model_fields[name].default
-    if default is None:
+    field = Settings.model_fields[name]
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    if extra.get("shown"):
+        return str(extra["shown"])
+    default = field.default
+    if default is None or default == ():
         return "not set"
     if isinstance(default, bool):
         return str(default).lower() if name == "prodigy_safeguard_warmup" else str(int(default))
@@ -301,7 +348,8 @@ def _message(wrong: ValidationError, values: Mapping[str, Any]) -> str:
         "string_pattern_mismatch": "must be cuda, cuda:0 or cpu",
         "value_error": str(context.get("error", "")),
     }
-    what = bounds.get(error["type"]) or _expected(Settings.model_fields[name])
+    field = Settings.model_fields[name]
+    what = bounds.get(error["type"]) or _expected(field)
     default = _shown_default(name)
-    example = "" if default == "not set" else f" The default is {default}."
+    example = "" if default == "not set" or field.default is None else f" The default is {default}."
     return f'{name.upper()} is "{values.get(name)}", but it {what}.{example}'

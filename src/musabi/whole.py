@@ -94,7 +94,13 @@ def safetensors_header(path: Path) -> tuple[int, dict[str, Any]] | None:
 
 
 def shards(path: Path) -> tuple[Path, ...]:
-    """Return all files that belong to `path`: itself, or every shard of the set that its name counts."""
+    """Return all files that belong to `path`: itself, or every shard of the set that its name counts.
+
+    Of a folder, those of every safetensors file in it.
+    """
+    if path.is_dir():
+        found = {shard for file in path.glob("*.safetensors") for shard in shards(file)}
+        return tuple(sorted(found)) or (path,)
     match = _SHARD.fullmatch(path.name)
     if match is None:
         return (path,)

@@ -9,21 +9,11 @@ from typing import Any
 
 import pytest
 
-from small.model import TOML, draw_images, make_small_model
+from small.model import PROMPT, SMALL, TOML, draw_images, make_small_model
 from small.space import Space
 
 if find_spec("diffusers") is None or find_spec("torch") is None:  # the extra [diffusers] is not installed
     collect_ignore_glob = ["test_*.py"]
-
-PROMPT = "ohwx robot on a blue background --w 64 --h 64 --s 2 --l 1 --d 42\n"
-SMALL = {
-    "ENGINE": "diffusers",
-    "OUTPUT_NAME": "demo",
-    "NETWORK_DIM": "4",
-    "NETWORK_ALPHA": "4",
-    "MAX_TRAIN_EPOCHS": "2",
-    "SAVE_EVERY_N_EPOCHS": "1",
-}
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +31,7 @@ def fill(root: Path, tiny: Path) -> Space:
     text = TOML.format(images=root / "dataset" / "images", cache=root / "dataset" / "cache")
     (root / "dataset" / "dataset.toml").write_text(text)
     (root / "dataset" / "sample_prompts.txt").write_text(PROMPT)
-    paths = {"WORKSPACE": str(root), "HF_HOME": str(tiny / "hf"), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    paths = {"WORKSPACE": str(root), "HF_HOME": str(tiny / "hf"), "COLUMNS": "100"}
     return Space(root, os.environ | SMALL | paths)
 
 

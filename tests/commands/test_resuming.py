@@ -9,9 +9,9 @@ import pytest
 
 from musabi.commands.resuming import newest_state
 from musabi.job.model import Job
+from musabi.job.new_run import new_record
 from musabi.job.plan import Plan, Schedule
 from musabi.job.record import RunRecord
-from musabi.job.runner import new_record
 
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 TIMING = Schedule(
@@ -22,8 +22,10 @@ ANY: Any = SimpleNamespace(state_is_whole=lambda folder: True)
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    paths = ("output_dir", "logging_dir", "dataset_config", "sample_prompts", "dit", "vae", "text_encoder")
-    return Job.model_validate({"output_name": "a"} | {name: tmp_path / name for name in paths})
+    names = ("output_dir", "logging_dir", "dataset_config", "sample_prompts")
+    weights = {role: tmp_path / role for role in ("dit", "vae", "text_encoder")}
+    paths = {name: tmp_path / name for name in names}
+    return Job.model_validate({"output_name": "a", "weights": weights} | paths)
 
 
 @pytest.fixture

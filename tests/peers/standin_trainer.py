@@ -106,6 +106,14 @@ SCRIPTS = (
     "zimage_generate_image.py",
     "convert_lora.py",
 )
+SCRIPT = """import argparse
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dit")
+    parser.parse_known_args()
+    print("a stand-in")
+"""
 
 
 class StandInTrainer:
@@ -118,7 +126,7 @@ class StandInTrainer:
         (folder / "backend.py").write_text(BACKEND)
         (package / "__init__.py").write_text("")
         for script in SCRIPTS:
-            (package / script).write_text("print('a stand-in')\n")
+            (package / script).write_text(SCRIPT)
         self._git("init", "--quiet", "--initial-branch", "main")
         self._git("config", "uploadpack.allowFilter", "true")
         self._git("config", "uploadpack.allowAnySHA1InWant", "true")

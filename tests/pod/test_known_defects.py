@@ -11,7 +11,8 @@ import pytest
 
 from musabi.job.schedule import schedule
 from musabi.pod.bootstrap.wheels import choose_wheel
-from musabi.settings import Settings, load, make_job
+from musabi.recipes import make_job
+from musabi.settings import Settings, load
 
 TESTS = Path(__file__).parents[1]
 SOURCE = TESTS.parent / "src" / "musabi"

@@ -9,26 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from musabi.pod.furnish import WRAPPERS
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "musabi"
 SCRIPTS = sorted([*ROOT.glob("*.sh"), *ROOT.glob("scripts/**/*.sh"), ROOT / ".ci" / "run"])
-WRAPPERS = (
-    "bootstrap.sh",
-    "download_models.sh",
-    "prepare_dataset.sh",
-    "train_lora_prodigy.sh",
-    "train_lora_adamw8bit.sh",
-    "convert_lora.sh",
-    "start_tensorboard.sh",
-)
 FLOORS = (
-    ("errors", "whole", "children", "identity"),
-    ("workspace",),
+    ("errors", "whole", "children", "identity", "container"),
+    ("workspace", "lora"),
+    ("lora",),
     ("job",),
     ("settings", "machine"),
-    ("dataset", "recipes", "hub"),
-    ("engines",),
-    ("pod", "watch"),
+    ("dataset", "recipes", "hub", "contract"),
+    ("engines", "captioning"),
+    ("pod", "watch", "grid"),
     ("commands",),
     ("notebook",),
     ("cli",),

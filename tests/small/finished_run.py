@@ -68,7 +68,7 @@ def make_run(
                 "engine": "musubi", "model": "z-image", "output_name": NAME, "output_dir": str(output),
                 "logging_dir": str(root / "logs"), "dataset_config": str(root / "dataset" / "dataset.toml"),
                 "sample_prompts": str(root / "dataset" / "sample_prompts.txt"),
-                "dit": str(root / "models" / "diffusion_pytorch_model-00001-of-00002.safetensors"),
+                "weights": {"dit": str(root / "models" / "diffusion_pytorch_model-00001-of-00002.safetensors")},
                 "network_dim": 4, "network_alpha": 4.0, "optimizer": "prodigy", "seed": 42,
                 "extra_train_args": ["--wandb_api_key", "wandbsecretvalue", "--huggingface_token=hf_inline"],
             },

@@ -1,4 +1,4 @@
-"""The small model and the drawn dataset that tests train on; made once a session."""
+"""The small model, the drawn dataset and the settings that tests train with; made once a session."""
 
 import random
 from pathlib import Path
@@ -17,6 +17,17 @@ enable_bucket = true
 image_directory = "{images}"
 cache_directory = "{cache}"
 """
+
+PROMPT = "ohwx robot on a blue background --w 64 --h 64 --s 2 --l 1 --d 42\n"
+SMALL = {
+    "ENGINE": "diffusers",
+    "OUTPUT_NAME": "demo",
+    "NETWORK_DIM": "4",
+    "NETWORK_ALPHA": "4",
+    "MAX_TRAIN_EPOCHS": "2",
+    "SAVE_EVERY_N_EPOCHS": "1",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 def make_small_model(models: Path, hf_home: Path) -> None:

@@ -1,21 +1,42 @@
 """Verbs on model files: download from the hub, make a tiny model to rehearse with."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from musabi.commands.options import Json, Set, settings_from
 from musabi.commands.show import say, say_json
+from musabi.errors import RequestError
+from musabi.recipes import load
+from musabi.settings import Settings
 
-app = typer.Typer(help="Model files: download them, or make a tiny model.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from musabi.hub.access import Access
+
+app = typer.Typer(help="Models: list them, download their files, make a tiny one.", no_args_is_help=True)
 Patterns = Annotated[list[str] | None, typer.Option(help="Pattern of file names; may be repeated.")]
+
+
+@app.command("list")
+def list_verb(pairs: Set = None, as_json: Json = False) -> None:
+    """List the models that can be trained: GPU memory, disk, licence, and whether their files are here.
+
+    Example: musabi models list --json
+    """
+    from musabi.recipes.overview import overview, overview_as_text
+
+    settings = settings_from(pairs)
+    rows = overview(settings.space.models)
+    say_json([row.as_json() for row in rows]) if as_json else say(overview_as_text(rows))
 
 
 @app.command("download")
 def download_verb(
-    repo: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],
+    name: Annotated[str, typer.Argument(help="A model of musabi models list, or OWNER/NAME on the hub.")],
     files: Annotated[
         list[str] | None, typer.Argument(help="Files of the repo; all where none is named.")
     ] = None,
@@ -31,19 +52,33 @@ def download_verb(
         int | None,
         typer.Option(help="Files at the same time; HF_MAX_WORKERS where not given.", show_default=False),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print files and bytes, and fetch nothing.")
+    ] = False,
     pairs: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch files of a repo. A transfer that stands still is taken up again.
+    """Fetch what a model needs to train, or files of any repo. A transfer that stands still is taken up again.
 
-    Example: musabi models download Tongyi-MAI/Z-Image --include "vae/*" --local-dir models/z-image
+    Example: musabi models download qwen-image --dry-run
     """
     from musabi.hub.access import Access
     from musabi.hub.download import DownloadRequest, download
 
     settings = settings_from(pairs, hf_max_workers=max_workers)
+    access = Access(environment=os.environ | settings.child_environment, max_workers=settings.hf_max_workers)
+    if "/" not in name:
+        chosen = (files, include, exclude, revision, local_dir, cache_dir)
+        if any(chosen):
+            raise RequestError(
+                f"{name} is a model, whose files are known. Give no more than its name, or OWNER/NAME of a repo."
+            )
+        _download_model(settings, access, name, dry_run=dry_run, as_json=as_json)
+        return
+    if dry_run:
+        raise RequestError("--dry-run is for a model of musabi models list. Leave it out for a repo.")
     request = DownloadRequest(
-        repo=repo,
+        repo=name,
         files=tuple(files or ()),
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
@@ -53,9 +88,55 @@ def download_verb(
         cache_dir=cache_dir,
         max_workers=settings.hf_max_workers,
     )
-    access = Access(environment=os.environ | settings.child_environment, max_workers=settings.hf_max_workers)
     place = download(request, access, say=(lambda _text: None) if as_json else say)
     say_json({"path": str(place)}) if as_json else say(f"Downloaded to {place}")
+
+
+def _download_model(settings: Settings, access: Access, name: str, *, dry_run: bool, as_json: bool) -> None:
+    """Fetch a model's files to their places, or say what that would be."""
+    from musabi.commands.fetching import fetch_model, what_to_fetch
+    from musabi.hub.listing import gigabytes
+
+    model = load(name).name
+    if not dry_run:
+        fetch_model(settings, model, as_json=as_json)
+        return
+    rows = what_to_fetch(settings, access, model)
+    if as_json:
+        say_json([row.as_json() for row in rows])
+        return
+    for row in rows:
+        say(
+            f"{gigabytes(row.size):>9}  {'here' if row.here else '    '}  {row.repo}: {row.path} -> {row.place}"
+        )
+    coming = sum(row.size for row in rows if not row.here)
+    total = sum(row.size for row in rows)
+    say(
+        f"{len(rows)} files, {total} bytes ({gigabytes(total)}); to fetch: {coming} bytes ({gigabytes(coming)})"
+    )
+
+
+@app.command("check")
+def check_verb(
+    name: Annotated[str, typer.Argument(help="A model of musabi models list.")], as_json: Json = False
+) -> None:
+    """Print every command line that a model's recipe comes to, each held against musubi-tuner's own arguments.
+
+    Needs no weights, no GPU and no musubi-tuner. Example: musabi models check z-image
+    """
+    from musabi.commands.show import step_as_text
+    from musabi.contract import committed
+    from musabi.engines.musubi.contract import Installed
+    from musabi.engines.musubi.rehearse import rehearse
+
+    recipe = load(name)
+    steps = rehearse(recipe, Installed(committed()))
+    if as_json:
+        say_json([{"step": step.name, "title": step.title, "argv": list(step.argv)} for step in steps])
+        return
+    for step in steps:
+        say(step_as_text(step))
+    say(f"{committed().name} takes all of it.")
 
 
 @app.command("make-tiny")

@@ -9,8 +9,7 @@ import typer
 
 from musabi.children import NOT_SECRET, SECRET_NAME
 from musabi.errors import RequestError
-from musabi.job.model import Job, OptimizerName
-from musabi.settings import Settings, load, make_job
+from musabi.settings import Settings, load
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
@@ -29,12 +28,29 @@ NameOption = Annotated[
 MissingCaptions = Annotated[
     bool, typer.Option("--allow-missing-captions", help="Leave out images that have no caption.")
 ]
-OptimizerOption = Annotated[str, typer.Option("--optimizer", help="prodigy, adamw8bit or adamw.")]
-OPTIMIZERS: dict[str, OptimizerName] = {"prodigy": "prodigy", "adamw8bit": "adamw8bit", "adamw": "adamw"}
+PATHS = frozenset(
+    name for name, field in Settings.model_fields.items() if field.annotation in (Path, Path | None)
+)
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="A name of musabi models list.", show_default=False)
+]
+OptimizerOption = Annotated[
+    str | None, typer.Option("--optimizer", help="prodigy, adamw8bit or adamw.", show_default=False)
+]
+GpusOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gpus",
+        help="all, the number to train on, or each: one run a GPU with its own seed.",
+        show_default=False,
+    ),
+]
 
 
 def settings_from(pairs: list[str] | None = None, **named: Any) -> Settings:  # noqa: ANN401 - any setting
     """Return the settings: the environment, over it `--set` pairs, over them named options.
+
+    A switch that was not given is no word against the environment, so False counts as not given.
 
     Raises:
         RequestError: a pair is not NAME=VALUE, or a value cannot be right.
@@ -49,11 +65,13 @@ def settings_from(pairs: list[str] | None = None, **named: Any) -> Settings:  # 
                 f"--set {name} would show a secret to everyone who lists processes. Export it instead."
             )
         given[name.strip().lower()] = value
-    return load(os.environ, given | {name: value for name, value in named.items() if value is not None})
+    return load(os.environ, given | _given(named))
 
 
-def job_file_settings(path: Path, named: dict[str, Any]) -> tuple[Settings, str]:
-    """Return the settings and the optimizer of a job file: TOML with the settings' names in lower case.
+def job_file_settings(path: Path, named: dict[str, Any]) -> Settings:
+    """Return the settings of a job file: TOML with the settings' names in lower case.
+
+    Relative paths in it are relative to the file's own folder, so that a job can be moved.
 
     Raises:
         RequestError: the file is not there, is no TOML, or holds a wrong key or value.
@@ -61,21 +79,18 @@ def job_file_settings(path: Path, named: dict[str, Any]) -> tuple[Settings, str]
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RequestError(f"The job file {path} is not there.") from None
+        raise RequestError(
+            f"The job file {path} is not there. Make one with: musabi init z-image ."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
         raise RequestError(f"The job file {path} is not TOML: {wrong}.") from None
-    optimizer = str(values.pop("optimizer", "prodigy"))
-    given = {name: value for name, value in named.items() if value is not None}
-    return load(os.environ, values | given), optimizer
+    places = {
+        name: str(path.absolute().parent / value)
+        for name, value in values.items()
+        if name in PATHS and isinstance(value, str) and value and not value.startswith("~")
+    }
+    return load(os.environ, values | places | _given(named))
 
 
-def job_from(settings: Settings, optimizer: str, **more: Any) -> Job:  # noqa: ANN401 - Job's own fields
-    """Return the job that the settings describe.
-
-    Raises:
-        RequestError: the optimizer is unknown.
-    """
-    name = OPTIMIZERS.get(optimizer.lower())
-    if name is None:
-        raise RequestError(f'There is no optimizer "{optimizer}". Choose one of {", ".join(OPTIMIZERS)}.')
-    return make_job(settings, name, **more)
+def _given(named: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in named.items() if value is not None and value is not False}

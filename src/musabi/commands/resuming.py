@@ -10,7 +10,7 @@ from musabi.errors import RequestError
 from musabi.job.engine import Engine
 from musabi.job.facts import Facts
 from musabi.job.harvest import collect_left_behind
-from musabi.job.launch import require_idle
+from musabi.job.launch import require_ended
 from musabi.job.model import Job
 from musabi.job.plan import ResumePoint
 from musabi.job.planner import is_trained
@@ -29,8 +29,11 @@ class Left:
     earlier: RunRecord | None = None
 
 
-def what_is_left(settings: Settings, job: Job, facts: Facts, trainer: Engine) -> Left:
-    """Return what is left to do of this very job: the same settings on the same dataset."""
+def what_is_left(settings: Settings, job: Job, facts: Facts, trainer: Engine, *, whole: bool = False) -> Left:
+    """Return what is left to do of this very job: the same settings on the same dataset.
+
+    `whole`: there is more to do when its training is done.
+    """
     folder = newest_training(settings.space.runs, job.output_name)
     if folder is None:
         return Left()
@@ -40,9 +43,9 @@ def what_is_left(settings: Settings, job: Job, facts: Facts, trainer: Engine) ->
     if record.state is RunState.DONE:
         whole = all(file.path.exists() for file in record.files if file.kind == "checkpoint")
         return Left(done=record) if whole else Left()
-    require_idle(settings.space.runs)
+    require_ended(settings.space.runs, job.output_name)
     point = newest_state(job, trainer, record)
-    if point is not None and point.step >= record.legs[-1].steps:
+    if point is not None and point.step >= record.legs[-1].steps and not whole:
         return Left(done=record)  # killed between its last file and its last word
     return Left(point=point, earlier=record) if point else Left()
 
@@ -62,7 +65,7 @@ def resume_point(
             "or set OUTPUT_NAME to the name it was started with."
         )
     earlier = folder.load()
-    require_idle(settings.space.runs)
+    require_ended(settings.space.runs, job.output_name)
     point = newest_state(job, trainer, earlier, collect=collect)
     if point is None:
         raise RequestError(

@@ -36,11 +36,12 @@ def plan_as_text(plan: Plan, *, commands: bool = True) -> str:
     lines += [f"Note: {warning}" for warning in plan.warnings]
     if commands:
         for step in plan.steps:
-            lines += ["", _step_text(step)]
+            lines += ["", step_as_text(step)]
     return "\n".join(lines)
 
 
-def _step_text(step: Step) -> str:
+def step_as_text(step: Step) -> str:
+    """Return a step as a command line that can be pasted into a shell."""
     if step.skip is not None:
         return f"{step.title}: skipped, {step.skip}"
     environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(step.env.items()))

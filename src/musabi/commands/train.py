@@ -6,26 +6,32 @@ from typing import Annotated, Any
 
 import typer
 
+from musabi.commands.before_run import check_first
+from musabi.commands.each import One, is_each, looked, run_each, show_each, these
 from musabi.commands.gather import gather
 from musabi.commands.options import (
     DryRun,
     EngineOption,
+    GpusOption,
     Json,
     MissingCaptions,
+    ModelOption,
     NameOption,
     OptimizerOption,
     Set,
-    job_from,
     settings_from,
 )
 from musabi.commands.resuming import resume_point, what_is_left
-from musabi.commands.running import run_plan
+from musabi.commands.running import Start, run_plan, run_start
 from musabi.commands.show import plan_as_text, say, say_json
 from musabi.commands.waiting import wait_for_bootstrap
 from musabi.engines.registry import engine
+from musabi.job.engine import Engine
 from musabi.job.model import Job
-from musabi.job.plan import plan_as_json
+from musabi.job.plan import Plan, plan_as_json
 from musabi.job.planner import plan_prepare, plan_training
+from musabi.job.record import RunRecord
+from musabi.recipes import make_job
 from musabi.settings import Settings
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest whole state.")]
@@ -48,11 +54,13 @@ MaxSteps = Annotated[
 
 def plan_verb(
     context: typer.Context,
-    optimizer: OptimizerOption = "prodigy",
+    model: ModelOption = None,
+    optimizer: OptimizerOption = None,
     engine_name: EngineOption = None,
     output_name: NameOption = None,
     epochs: Epochs = None,
     max_steps: MaxSteps = None,
+    gpus: GpusOption = None,
     resume: Resume = False,
     allow_missing_captions: MissingCaptions = False,
     pairs: Set = None,
@@ -62,19 +70,24 @@ def plan_verb(
 
     Example: musabi plan --optimizer adamw8bit --set network_dim=16
     """
-    settings = settings_from(pairs, engine=engine_name, output_name=output_name, max_train_epochs=epochs)
-    job = job_from(
-        settings,
-        optimizer,
-        allow_missing_captions=allow_missing_captions,
+    settings = settings_from(
+        pairs,
+        engine=engine_name,
+        model=model,
+        optimizer=optimizer,
+        output_name=output_name,
+        max_train_epochs=epochs,
         max_train_steps=max_steps,
-        extra_train_args=tuple(context.args),
+        gpus=gpus,
+        allow_missing_captions=allow_missing_captions,
     )
+    job = make_job(settings, extra_train_args=(*settings.extra_train_args, *context.args))
     show_plan(settings, job, resume=resume, as_json=as_json)
 
 
 def prepare_verb(
     context: typer.Context,
+    model: ModelOption = None,
     engine_name: EngineOption = None,
     allow_missing_captions: MissingCaptions = False,
     dry_run: DryRun = False,
@@ -85,17 +98,16 @@ def prepare_verb(
 
     Example: musabi prepare --set latent_batch_size=4 -- --num_workers 2
     """
-    settings = settings_from(pairs, engine=engine_name)
-    job = job_from(
-        settings,
-        "prodigy",
-        allow_missing_captions=allow_missing_captions,
-        extra_cache_args=tuple(context.args),
+    settings = settings_from(
+        pairs, engine=engine_name, model=model, allow_missing_captions=allow_missing_captions
     )
+    job = make_job(settings, extra_cache_args=(*settings.extra_cache_args, *context.args))
     trainer = engine(job.engine)
     if not dry_run:
         wait_for_bootstrap(settings, job, dit=False, quiet=as_json)
     facts = gather(settings, job, dit=False)
+    if not dry_run:
+        check_first(settings, quiet=as_json)
     plan = plan_prepare(job, facts, trainer)
     if dry_run:
         say_json(plan_as_json(plan)) if as_json else say(plan_as_text(plan))
@@ -105,11 +117,13 @@ def prepare_verb(
 
 def train_verb(
     context: typer.Context,
-    optimizer: OptimizerOption = "prodigy",
+    model: ModelOption = None,
+    optimizer: OptimizerOption = None,
     engine_name: EngineOption = None,
     output_name: NameOption = None,
     epochs: Epochs = None,
     max_steps: MaxSteps = None,
+    gpus: GpusOption = None,
     resume: Resume = False,
     go_on: Continue = False,
     overwrite: Overwrite = False,
@@ -125,14 +139,18 @@ def train_verb(
 
     Example: musabi train --optimizer prodigy --epochs 40 -- --max_grad_norm 0.5
     """
-    settings = settings_from(pairs, engine=engine_name, output_name=output_name, max_train_epochs=epochs)
-    job = job_from(
-        settings,
-        optimizer,
-        allow_missing_captions=allow_missing_captions,
+    settings = settings_from(
+        pairs,
+        engine=engine_name,
+        model=model,
+        optimizer=optimizer,
+        output_name=output_name,
+        max_train_epochs=epochs,
         max_train_steps=max_steps,
-        extra_train_args=tuple(context.args),
+        gpus=gpus,
+        allow_missing_captions=allow_missing_captions,
     )
+    job = make_job(settings, extra_train_args=(*settings.extra_train_args, *context.args))
     if dry_run:
         show_plan(settings, job, resume=resume, as_json=as_json)
         return
@@ -156,39 +174,56 @@ def train(
     """
     trainer = engine(job.engine)
     wait_for_bootstrap(settings, job, dit=True, quiet=as_json)
-    facts = gather(settings, job)
+    facts = looked(lambda: gather(settings, job))
+    check_first(settings, quiet=as_json)
+
+    def planned(one: One) -> Start | RunRecord:
+        return start_of(one, trainer, resume=resume, go_on=go_on, overwrite=overwrite)
+
+    if is_each(settings):
+        run_each(settings, job, facts, trainer, planned, detach=detach, as_json=as_json)
+        return
+    start = planned(One(settings, job, facts()))
+    if isinstance(start, RunRecord):
+        say_json(start.model_dump(mode="json")) if as_json else say(
+            f"{start.id} did this very job already: {job.output_dir / job.output_name}.safetensors"
+        )
+        return
+    if not as_json:
+        say(plan_as_text(start.plan, commands=False))
+    run_start(start, trainer, detach=detach, as_json=as_json)
+
+
+def start_of(
+    one: One, trainer: Engine, *, resume: bool = False, go_on: bool = False, overwrite: bool = False
+) -> Start | RunRecord:
+    """Return the training to start, or the run that did this very job already."""
+    settings, job, facts = one.settings, one.job, one.facts
+    point, earlier = None, None
     if go_on:
         left = what_is_left(settings, job, facts, trainer)
         if left.done is not None:
-            say_json(left.done.model_dump(mode="json")) if as_json else say(
-                f"{left.done.id} did this very job already: {job.output_dir / job.output_name}.safetensors"
-            )
-            return
+            return left.done
         point, earlier = left.point, left.earlier
-    else:
-        point, earlier = resume_point(settings, job, facts, trainer) if resume else (None, None)
+    elif resume:
+        point, earlier = resume_point(settings, job, facts, trainer)
     plan = plan_training(job, facts, trainer, point)
-    if not as_json:
-        say(plan_as_text(plan, commands=False))
-    run_plan(
-        settings,
-        job,
-        plan,
-        facts,
-        trainer,
-        earlier=earlier,
-        overwrite=overwrite,
-        detach=detach,
-        as_json=as_json,
-    )
+    return Start(settings, job, plan, facts, earlier, overwrite)
 
 
 def show_plan(settings: Settings, job: Job, *, resume: bool, as_json: bool) -> None:
     """Print the plan of a training: the dry run."""
     trainer = engine(job.engine)
     facts = gather(settings, job)
-    point = resume_point(settings, job, facts, trainer, collect=False)[0] if resume else None
-    plan = plan_training(job, facts, trainer, point)
+
+    def planned(one: One) -> Plan:
+        point = resume_point(settings, one.job, one.facts, trainer, collect=False)[0] if resume else None
+        return plan_training(one.job, one.facts, trainer, point)
+
+    if is_each(settings):
+        show_each(these(settings, job, facts), planned, as_json=as_json)
+        return
+    plan = planned(One(settings, job, facts))
     if as_json:
         sys.stdout.write(json.dumps(plan_as_json(plan), default=str) + "\n")
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from musabi.commands.show import say
 from musabi.job.model import Job
+from musabi.recipes import load
 from musabi.settings import Settings
 from musabi.whole import shards
 
@@ -27,7 +28,8 @@ def wait_for_bootstrap(settings: Settings, job: Job, *, dit: bool, quiet: bool =
         return
     from musabi.pod.bootstrap.state import bootstrap_status
 
-    wanted = [job.vae, job.text_encoder, *([job.dit] if dit else [])]
+    roles = load(job.model).caching_roles
+    wanted = [path for role, path in job.weights.items() if dit or role in roles]
     shown = _Line(quiet)
     while (stage := awaited(bootstrap_status(settings.space), missing_files(wanted))) is not None:
         shown.show(*stage)

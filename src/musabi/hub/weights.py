@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from musabi.recipes import load
+from musabi.recipes.recipe import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,28 @@ class Wanted:
         return any(fnmatchcase(path, pattern) for pattern in self.patterns)
 
 
-# Small and early needed things first: caching waits for the VAE and the text encoder, not for the DiT.
-ORDER = ("vae", "text_encoder", "dit")
+# Caching waits for none of these, so they come last.
+LATE = ("dit", "dit_high_noise", "unconditional_dit", "adapter")
 
 
 def wanted_sets(model: str = "z-image") -> tuple[Wanted, ...]:
-    """Return the sets of files that a model's recipe names, in the order they are fetched."""
+    """Return the sets of files that a model's recipe names, in the order they are fetched: small ones first."""
     recipe = load(model)
-    tokenizer = Wanted("tokenizer", recipe.tokenizer.repo, (f"{recipe.tokenizer.folder}/*",), None)
-    weights = sorted(recipe.weights, key=lambda weights: ORDER.index(weights.kind))
-    return (tokenizer, *(Wanted(one.kind, one.repo, one.files, one.kind) for one in weights))
+    numbers = ("", *(str(number) for number in range(2, len(recipe.tokenizers) + 1)))
+    tokenizers = (
+        Wanted(f"tokenizer{number}", one.repo, _patterns(one), None)
+        for number, one in zip(numbers, recipe.tokenizers, strict=False)
+    )
+    weights = sorted(recipe.weights.items(), key=lambda entry: (entry[0] in LATE, entry[1].gigabytes))
+    return (
+        *tokenizers,
+        *(Wanted(role, one.repo, one.files, one.folder, one.revision) for role, one in weights),
+    )
+
+
+def _patterns(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Return what is fetched of a tokenizer: its whole folder, or the named files of a repo's root."""
+    return (f"{tokenizer.folder}/*",) if tokenizer.folder else tokenizer.files + tokenizer.also
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from musabi.dataset.config import read_config
+from musabi.dataset.config import ANY_MODEL, read_config
 from musabi.dataset.incoming import Brought, in_words
 from musabi.dataset.unpack import unpack
 from musabi.errors import RequestError
@@ -33,7 +33,7 @@ def bring_in(path: str = UPLOAD) -> None:
 def images_folder() -> Path:
     """Return the folder that the dataset's images belong into: that of its first dataset."""
     try:
-        return read_config(settings().dataset_config).datasets[0].image_directory
+        return read_config(settings().dataset_config, ANY_MODEL).datasets[0].image_directory
     except (RequestError, IndexError):
         return settings().space.images
 

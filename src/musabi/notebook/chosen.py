@@ -5,13 +5,13 @@ from html import escape
 
 from musabi.children import NOT_SECRET, SECRET_NAME
 from musabi.commands.gather import gather
-from musabi.commands.options import job_from
 from musabi.engines.registry import engine
 from musabi.errors import MusabiError, RequestError
 from musabi.job.plan import Plan
 from musabi.job.planner import plan_training
 from musabi.notebook.output import head, show, table
 from musabi.notebook.plain import cell
+from musabi.recipes import make_job
 from musabi.settings import Settings, load
 from musabi.watch.status_html import styled
 
@@ -67,7 +67,7 @@ def _as_text(name: str, value: object) -> str:
 
 def _plan_or_why_not(found: Settings, optimizer: str) -> str:
     """Return what a training would do and why, or what a plan still lacks, as HTML."""
-    job = job_from(found, optimizer)
+    job = make_job(found, optimizer)
     try:
         trainer = engine(job.engine)
         plan = plan_training(job, gather(found, job), trainer)

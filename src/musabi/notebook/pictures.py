@@ -1,13 +1,14 @@
 """Cells that show pictures: the dataset with what a check found, loss curves, samples."""
 
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+from musabi.commands.check import mended_as_text, what_to_check
 from musabi.commands.resuming import newest_training
 from musabi.dataset.check import check as check_dataset
 from musabi.dataset.check import require_trainable
-from musabi.dataset.config import read_config
-from musabi.dataset.rotation import fix_rotation
+from musabi.dataset.mending import mend, usual_place
 from musabi.errors import RequestError
 from musabi.job.record import RunFolder
 from musabi.notebook.chosen import settings
@@ -32,17 +33,17 @@ COLOURS = {"error": "bad", "warning": "warn", "note": "soft"}
 def check(fix: bool = False, allow_missing_captions: bool = False) -> None:
     """Look at every image and caption, and show them with what would go wrong.
 
-    `fix` turns photos upright that are stored turned; the originals are kept in originals/.
+    `fix` makes a copy of the dataset beside its TOML with everything mended that can be.
 
     Example: musabi.check(fix=True)
     """
-    config = read_config(settings().dataset_config)
-    report = check_dataset(config, allow_missing_captions=allow_missing_captions)
-    if fix and report.rotated:
-        for path in report.rotated:
-            fix_rotation(path)
-        say(f"Turned upright: {count(len(report.rotated), 'image')}.")
-        report = check_dataset(config, allow_missing_captions=allow_missing_captions)
+    config, asked = what_to_check(settings())
+    report = check_dataset(config, replace(asked, allow_missing_captions=allow_missing_captions))
+    if fix:
+        mended = mend(config, report.seen, usual_place(config))
+        say(mended_as_text(mended))
+        say(f'To train on the copy: musabi.choose(DATASET_CONFIG="{mended.toml}")')
+        return
     found = "".join(
         f'<p class="notice {COLOURS[finding.level]}">{escape(finding.message)}</p>'
         for finding in report.findings

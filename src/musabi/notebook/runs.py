@@ -1,15 +1,15 @@
 """Cells that start a run, or look on at the one that goes on: prepare, train, stop_run."""
 
-from musabi.commands.options import job_from
 from musabi.commands.waiting import wait_for_bootstrap
 from musabi.errors import RequestError
 from musabi.job.model import Job
-from musabi.job.record import RunFolder, RunRecord, newest_run
+from musabi.job.record import RunFolder, RunRecord, going_on
 from musabi.notebook.chosen import settings
-from musabi.notebook.looking import GOING_ON, look_on
+from musabi.notebook.looking import look_on
 from musabi.notebook.output import say
 from musabi.notebook.plain import cell
 from musabi.notebook.verbs import ask, begin
+from musabi.recipes import make_job
 
 
 @cell
@@ -25,7 +25,7 @@ def prepare(allow_missing_captions: bool = False) -> None:
         else:
             look_on(going)
         return
-    wait_for_bootstrap(settings(), job_from(settings(), "prodigy"), dit=False)
+    wait_for_bootstrap(settings(), make_job(settings()), dit=False)
     run = begin("prepare", *_captions(allow_missing_captions))
     if run is not None:
         look_on(run)
@@ -41,7 +41,7 @@ def train(
 
     Example: musabi.train("prodigy")
     """
-    job = job_from(settings(), optimizer)
+    job = make_job(settings(), optimizer)
     going = running()
     if going is not None and not _is_training(_ours(going)):
         look_on(going)
@@ -75,9 +75,9 @@ def stop_run(after_save: bool = False) -> None:
 
 
 def running() -> RunFolder | None:
-    """Return the run that goes on in this workspace, or None."""
-    newest = newest_run(settings().space.runs)
-    return newest if newest is not None and newest.load().state in GOING_ON else None
+    """Return the newest run that goes on in this workspace, or None."""
+    going = going_on(settings().space.runs)
+    return going[-1] if going else None
 
 
 def _captions(allow_missing: bool) -> list[str]:

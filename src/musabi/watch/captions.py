@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from musabi.dataset.config import read_config
+from musabi.dataset.caches import open_memory
+from musabi.dataset.config import ANY_MODEL, read_config
 from musabi.dataset.items import scan
 from musabi.errors import MusabiError
 
@@ -17,8 +18,10 @@ MOST_WORDS = 6
 def read_captions(dataset_config: Path) -> list[str] | None:
     """Return the captions of the images that are trained on, or None where the dataset can't be read."""
     try:
-        config = read_config(dataset_config)
-        return [item.caption for dataset in config.datasets for item in scan(dataset).items]
+        config = read_config(dataset_config, ANY_MODEL)
+        return [
+            item.caption for dataset in config.datasets for item in scan(dataset, open_memory(dataset)).items
+        ]
     except (MusabiError, OSError):
         return None
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from musabi.dataset.config import DatasetConfig, ImageDataset, read_config
+from musabi.dataset.caches import open_memory
+from musabi.dataset.config import ANY_MODEL, DatasetConfig, ImageDataset, read_config
 from musabi.dataset.items import Scan, scan
 from musabi.errors import MusabiError
 from musabi.watch.pictures import Picture, thumbnail
@@ -43,8 +44,8 @@ def read_gallery(config_file: Path, most: int = 60) -> Gallery:
     A dataset that is gone or can't be read is said in `remark`, never raised.
     """
     try:
-        config = read_config(config_file)
-        scans = [scan(dataset) for dataset in config.datasets]
+        config = read_config(config_file, ANY_MODEL)
+        scans = [scan(dataset, open_memory(dataset)) for dataset in config.datasets]
     except (MusabiError, OSError) as error:
         return Gallery(remark=f"The dataset can't be shown. {error}")
     items = [item for found in scans for item in found.items]

@@ -201,8 +201,9 @@ def _headline(record: RunRecord, rows: Sequence[Checkpoint], taken: float) -> st
 
 def _base_model(recipe: Recipe, job: Mapping[str, Any]) -> str | None:
     """Return the repo that the DiT comes from, where its file bears the name that it has there."""
-    dit = next(weights for weights in recipe.weights if weights.kind == "dit")
-    return dit.repo if Path(str(job.get("dit", dit.first))).name == dit.first else None
+    dit = recipe.weights["dit"]
+    used = job.get("weights", {}).get("dit", dit.first)
+    return dit.repo if Path(str(used)).name == dit.first else None
 
 
 def _resolution(job: Mapping[str, Any]) -> str:
@@ -213,8 +214,8 @@ def _resolution(job: Mapping[str, Any]) -> str:
 
 def _elsewhere(name: str, value: Any) -> Any:  # noqa: ANN401 - a JSON value
     """Return a job's value without paths of the machine and without values of secret options."""
-    if name in ("dit", "vae", "text_encoder"):
-        return Path(str(value)).name
+    if name == "weights":
+        return {role: Path(str(path)).name for role, path in value.items()}
     if not isinstance(value, list | tuple):
         return value
     kept: list[Any] = []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from musabi.children import secrets
 from musabi.errors import MachineError, RequestError
@@ -44,6 +44,14 @@ class Published:
         }
 
 
+class Asked(TypedDict, total=False):
+    """What a person may ask for beside the place: `public` on the hub, the card's trigger word, all checkpoints."""
+
+    public: bool
+    trigger: str | None
+    all_checkpoints: bool
+
+
 @dataclass(frozen=True)
 class Publishing:
     """One publishing: what, where to, and how. `access` says how patient to be with the hub."""
@@ -61,12 +69,10 @@ def publish(
     destination: str,
     environ: Mapping[str, str],
     *,
-    public: bool = False,
-    trigger: str | None = None,
-    all_checkpoints: bool = False,
     say: Callable[[str], None] = lambda _text: None,
     cancel: threading.Event | None = None,
     access: Access | None = None,
+    **asked: Unpack[Asked],
 ) -> Published:
     """Bring the final LoRA (native and converted), samples, model card and settings of a run to a destination.
 
@@ -79,30 +85,25 @@ def publish(
         MachineError: the destination can't be reached or written, or has no room (HubError for the hub).
         Cancelled: `cancel` was set.
     """
-    asked = plan(
-        folder, destination, environ, public=public, trigger=trigger, all_checkpoints=all_checkpoints
-    )
+    planned = plan(folder, destination, environ, **asked)
     try:
         with tempfile.TemporaryDirectory(prefix="musabi-publish-") as made:
-            pieces = pack(asked.lineage, asked.wishes, Path(made))
-            sent = _send(asked, pieces, access or asked.access, say, cancel)
+            pieces = pack(planned.lineage, planned.wishes, Path(made))
+            sent = _send(planned, pieces, access or planned.access, say, cancel)
     except OSError as problem:
         raise MachineError(
-            f"Publishing to {asked.place} failed: {problem.filename or 'a file'}: "
+            f"Publishing to {planned.place} failed: {problem.filename or 'a file'}: "
             f"{problem.strerror or problem}. Mend that, then publish again."
         ) from None
-    _note(folder, str(asked.place), len(pieces), public)
-    return _published(asked, pieces, sent)
+    _note(folder, str(planned.place), len(pieces), planned.public)
+    return _published(planned, pieces, sent)
 
 
 def contents(
     folder: RunFolder,
     destination: str,
     environ: Mapping[str, str],
-    *,
-    public: bool = False,
-    trigger: str | None = None,
-    all_checkpoints: bool = False,
+    **asked: Unpack[Asked],
 ) -> Published:
     """Return what `publish` would bring there, and send nothing.
 
@@ -110,11 +111,9 @@ def contents(
         RequestError: the destination or the run can't be right.
         OSError: a file can't be read.
     """
-    asked = plan(
-        folder, destination, environ, public=public, trigger=trigger, all_checkpoints=all_checkpoints
-    )
+    planned = plan(folder, destination, environ, **asked)
     with tempfile.TemporaryDirectory(prefix="musabi-publish-") as made:
-        return _published(asked, pack(asked.lineage, asked.wishes, Path(made)), None)
+        return _published(planned, pack(planned.lineage, planned.wishes, Path(made)), None)
 
 
 def plan(

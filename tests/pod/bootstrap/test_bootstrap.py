@@ -57,11 +57,14 @@ def test_a_second_bootstrap_skips_everything_and_asks_the_hub_nothing(pod: Any) 
 
 def test_the_trainer_reads_facts_that_the_musubi_engine_understands(pod: Any) -> None:
     from musabi.engines.musubi.environment import trainer_facts
+    from musabi.recipes import load
 
     pod.run()
-    facts = trainer_facts(pod.options.space.checkout, pod.options.hf_home)
+    facts = trainer_facts(
+        pod.options.space.checkout, pod.options.hf_home, load("z-image"), pod.options.space.state
+    )
     assert facts.packages == {"hf_transfer", "prodigyopt", "tensorboard"}
-    assert facts.accelerate_config is not None and facts.missing == ()
+    assert facts.accelerate_config is not None and facts.missing == {}
 
 
 def test_weights_are_fetched_beside_the_environment(pod: Any) -> None:

@@ -23,6 +23,7 @@ class BootstrapOptions:
     """
 
     workspace: Path = Path("/workspace")
+    model: str = "z-image"
     musubi_repo_url: str = "https://github.com/kohya-ss/musubi-tuner.git"
     musubi_ref: str = "v0.3.4"
     musubi_python: str = "3.12"

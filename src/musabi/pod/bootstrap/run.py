@@ -16,8 +16,8 @@ Stages, what each waits for and depends on, and what proves that it is still don
 | verify | packages, link, clone, accelerate | all of their outcomes | scripts, musabi-trainer.json |
 
 A stage is skipped where the hash of what it depends on and its proof both hold. The profile `musubi` has
-all of them, `diffusers` only the first three; weights come with `musubi` unless SKIP_MODEL_DOWNLOAD=1, and
-with `diffusers` only when asked for.
+all of them, `diffusers` only the first three, `weights` only layout and weights; weights come with `musubi`
+unless SKIP_MODEL_DOWNLOAD=1, and with `diffusers` only when asked for.
 
 Where state lies: WORKSPACE/.musabi/bootstrap.json for what is on the volume (stages done, files checked, and
 the progress that `bootstrap_status` reads), MUSABI_STATE_DIR/bootstrap.json for what is on the container's
@@ -51,6 +51,8 @@ from musabi.pod.bootstrap.state import machine_state, volume_state
 from musabi.whole import write_text
 
 LOG_BYTES = 5_000_000
+MARKED = frozenset({"musubi", "diffusers"})
+"""Profiles that set a whole workspace up, so that the marker speaks of them."""
 
 
 def bootstrap(
@@ -82,7 +84,7 @@ def bootstrap(
                 context,
                 show,
                 require_held=lock.require_held,
-                before_work=lambda: options.space.bootstrap_marker.unlink(missing_ok=True),
+                before_work=lambda: _remove_marker(options, profile),
             )
             try:
                 result = graph.run()
@@ -124,9 +126,14 @@ def _make_writable(options: BootstrapOptions) -> None:
             ) from None
 
 
+def _remove_marker(options: BootstrapOptions, profile: str) -> None:
+    if profile in MARKED:
+        options.space.bootstrap_marker.unlink(missing_ok=True)
+
+
 def _write_marker(options: BootstrapOptions, profile: str, result: Result) -> None:
     marker = options.space.bootstrap_marker
-    if marker.exists() and not result.ran:
+    if profile not in MARKED or (marker.exists() and not result.ran):
         return
     when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     write_text(marker, f"bootstrapped {when}, {profile}, musubi-tuner {options.musubi_ref}\n")

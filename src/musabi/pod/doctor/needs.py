@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musabi.dataset.config import ImageDataset, read_config
-from musabi.dataset.items import IMAGE_EXTENSIONS
-from musabi.engines.lora_size import lora_parameters
+from musabi.dataset.extensions import IMAGE_EXTENSIONS
+from musabi.engines.dit_file import lora_parameters
 from musabi.errors import RequestError
 from musabi.hub.client import folder_bytes
 from musabi.hub.faults import HubError
@@ -15,7 +15,7 @@ from musabi.hub.weights import Wanted
 from musabi.job.planner import disk_bytes
 from musabi.job.schedule import schedule
 from musabi.pod.doctor.scene import Scene
-from musabi.settings import make_job
+from musabi.recipes import make_job
 
 ENVIRONMENT_BYTES = 12_000_000_000
 """What the trainer's environment takes; the bootstrap says the same where a disk is full."""
@@ -93,7 +93,9 @@ def _uncached(dataset: ImageDataset) -> int:
 
 def _results(scene: Scene) -> Iterator[Need]:
     """Checkpoints and states of one run. How many there are does not depend on the dataset's size."""
-    job = make_job(scene.settings, "prodigy")
-    parameters = lora_parameters(job.dit, job.network_dim) or MODULES * job.network_dim
+    job = make_job(scene.settings)
+    parameters = (
+        lora_parameters(job.dit, scene.recipe.network.modules, job.network_dim) or MODULES * job.network_dim
+    )
     timing, _ = schedule(job, steps_per_epoch=25)
     yield Need(job.output_dir, "checkpoints and states", disk_bytes(job, timing, parameters))

@@ -4,6 +4,7 @@ import email.utils
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from musabi.hub.access import Access
@@ -86,9 +87,9 @@ def _questions(scene: Scene, client: "httpx.Client") -> list[Finding]:
 
 def files_to_try(recipe: Recipe) -> dict[str, str]:
     """Return one file of each repo that the recipe names."""
-    tokenizer = recipe.tokenizer
-    found = {weights.repo: weights.files[0] for weights in recipe.weights}
-    return {tokenizer.repo: f"{tokenizer.folder}/{tokenizer.files[0]}"} | found
+    found = {weights.repo: weights.files[0] for weights in recipe.weights.values()}
+    small = {one.repo: str(PurePosixPath(one.folder, one.files[0])) for one in recipe.tokenizers}
+    return small | found
 
 
 def judge_hub(first: Answer, access: Access, *, needed: bool) -> list[Finding]:

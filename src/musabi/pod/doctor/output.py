@@ -33,6 +33,8 @@ def judge(path: Path) -> Finding:
     except RequestError:
         return finding("output.broken", file=path.name)
     if lora.keys == "native":
+        if _is_read_as_trained(path):
+            return ok("output.keys", f"{path.name} is read by ComfyUI as it was trained (rank {lora.rank})")
         return finding("output.native", file=path.name)
     header = safetensors_header(path)
     keys = [key for key in (header[1] if header else ()) if key != "__metadata__"]
@@ -40,6 +42,19 @@ def judge(path: Path) -> Finding:
     if odd:
         return finding("output.odd", file=path.name, count=len(odd), total=len(keys), key=odd[0])
     return ok("output.keys", f"{path.name} has ComfyUI's keys (rank {lora.rank}, {len(keys) // 2} modules)")
+
+
+def _is_read_as_trained(path: Path) -> bool:
+    """Tell whether the LoRA belongs to a model whose LoRAs ComfyUI reads as they were trained."""
+    from musabi.lora.adapter import read_adapter
+    from musabi.lora.models import candidates
+    from musabi.recipes.lora_models import known_models
+
+    try:
+        fitting = candidates(read_adapter(path), known_models())
+    except RequestError:
+        return False
+    return any(model.form == "native" for model in fitting)
 
 
 def odd_keys(keys: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from musabi.errors import RequestError
 from musabi.hub.access import Access
 from musabi.hub.fetch import whole
 from musabi.hub.weights import Places, Wanted, hub_cache, wanted_sets
-from musabi.job.record import RunRecord, RunState, newest_run
+from musabi.job.record import RunRecord, newest_run
 from musabi.pod.bootstrap.options import DROPPED
 from musabi.pod.bootstrap.state import bootstrap_status, volume_state
 from musabi.pod.doctor.texts import RENEW
@@ -23,7 +23,6 @@ from musabi.recipes import Recipe, load
 from musabi.settings import Settings
 from musabi.whole import read_json
 
-MODEL = "z-image"
 REQUEST_SECONDS = 8.0
 
 
@@ -52,7 +51,7 @@ class Scene:
 
     @property
     def recipe(self) -> Recipe:
-        return load(MODEL)
+        return load(self.settings.model)
 
     @property
     def child_environment(self) -> dict[str, str]:
@@ -110,7 +109,9 @@ class Scene:
         if self.engine == "diffusers" or self.settings.skip_model_download:
             return ()
         known = volume_state(self.settings.space).files()
-        return tuple(wanted for wanted in wanted_sets(MODEL) if not whole(wanted, self.places, known))
+        return tuple(
+            wanted for wanted in wanted_sets(self.settings.model) if not whole(wanted, self.places, known)
+        )
 
     @cached_property
     def bootstrap_at_work(self) -> bool:
@@ -125,11 +126,6 @@ class Scene:
             return folder.load() if folder else None
         except (RequestError, ValueError):
             return None
-
-    @property
-    def training(self) -> bool:
-        """Whether a run of ours is at work, so that a full GPU is nothing to wonder at."""
-        return self.newest_run is not None and self.newest_run.state is RunState.RUNNING
 
     @cached_property
     def hidden(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ EVERYWHERE = (LAYOUT, SCRIPTS, TEMPLATES)
 PROFILES: dict[str, tuple[Stage, ...]] = {
     "musubi": (*EVERYWHERE, ACCELERATE, CLONE, ENVIRONMENT, LINK, PACKAGES, VERIFY),
     "diffusers": EVERYWHERE,
+    "weights": (LAYOUT,),
 }
 
 

@@ -14,10 +14,10 @@ from musabi.recipes import load
 from musabi.whole import read_json
 
 
-def trainer_scripts(checkout: Path) -> list[Path]:
-    """Return where the recipe's scripts belong in a checkout."""
-    recipe = load("z-image")
-    return [checkout / recipe.package / script.file for script in recipe.scripts.values()]
+def trainer_scripts(checkout: Path, model: str) -> list[Path]:
+    """Return where the scripts of a model's recipe belong in a checkout."""
+    recipe = load(model)
+    return [checkout / recipe.package / file for file in recipe.scripts.files]
 
 
 def describe(context: Context) -> dict[str, Any]:
@@ -41,7 +41,9 @@ def _depends_on(context: Context) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _proof(context: Context, facts: Facts) -> Proof:
-    there = all(script.is_file() for script in trainer_scripts(context.options.space.checkout))
+    there = all(
+        script.is_file() for script in trainer_scripts(context.options.space.checkout, context.options.model)
+    )
     return Proof(there and read_json(context.options.venv / FACTS_NAME) == facts["written"])
 
 
@@ -68,7 +70,9 @@ def _verify(work: Work) -> Facts:
                 "MUSUBI_TORCHVISION_VERSION and MUSUBI_CUDA_EXTRA belong together, then run musabi bootstrap "
                 "again."
             )
-    missing = [script for script in trainer_scripts(options.space.checkout) if not script.is_file()]
+    missing = [
+        script for script in trainer_scripts(options.space.checkout, options.model) if not script.is_file()
+    ]
     if missing:
         raise MachineError(
             f"The musubi-tuner at {options.musubi_ref} has no {missing[0].name}. "

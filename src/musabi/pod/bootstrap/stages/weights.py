@@ -16,13 +16,15 @@ from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work
 
 def _depends_on(context: Context) -> Any:  # noqa: ANN401 - any JSON value
     places = context.options.places
-    rows = [[w.name, w.repo, w.patterns, w.folder, w.revision] for w in wanted_sets()]
+    rows = [[w.name, w.repo, w.patterns, w.folder, w.revision] for w in wanted_sets(context.options.model)]
     return {"sets": rows, "models": str(places.models), "cache": str(places.hub_cache)}
 
 
 def _proof(context: Context, _facts: Facts) -> Proof:
     known = context.volume.files()
-    return Proof(all(whole(wanted, context.options.places, known) for wanted in wanted_sets()))
+    return Proof(
+        all(whole(wanted, context.options.places, known) for wanted in wanted_sets(context.options.model))
+    )
 
 
 def _fetch_all(work: Work) -> Facts:
@@ -53,7 +55,7 @@ def _fetch_all(work: Work) -> Facts:
 def _list_all(work: Work, meter: "_Meter") -> tuple[list[Transfer], list[HubError]]:
     transfers: list[Transfer] = []
     failures: list[HubError] = []
-    for wanted in wanted_sets():
+    for wanted in wanted_sets(work.options.model):
         try:
             transfers.append(_transfer(work, wanted, meter))
         except HubError as fault:
