@@ -10,20 +10,10 @@ from typing import Any
 
 import pytest
 
-from small.model import TOML, draw_images, make_small_model
+from small.model import PROMPT, SMALL, TOML, draw_images, make_small_model
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "00_musubi_tuner_runpod.ipynb"
-PROMPT = "ohwx robot on a blue background --w 64 --h 64 --s 2 --l 1 --d 42\n"
-SMALL = {
-    "ENGINE": "diffusers",
-    "OUTPUT_NAME": "demo",
-    "NETWORK_DIM": "4",
-    "NETWORK_ALPHA": "4",
-    "MAX_TRAIN_EPOCHS": "2",
-    "SAVE_EVERY_N_EPOCHS": "1",
-    "OMP_NUM_THREADS": "1",
-}
 OURS = ("WORKSPACE", "HF_HOME", "MUSABI_STATE_DIR", "HF_TOKEN")
 
 if find_spec("nbclient") is None or find_spec("ipykernel") is None:  # the extras [dev] and [pod]

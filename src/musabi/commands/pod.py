@@ -165,7 +165,7 @@ def _runs_here(settings: Settings, *, force: bool) -> "tuple[list[RunFolder], Ru
     Raises:
         RequestError: the volume does not answer, and --force was not given.
     """
-    from musabi.pod.stopping.aside import Aside
+    from musabi.pod.aside import Aside
     from musabi.pod.stopping.run_here import ending_folder, running_folders
 
     space = settings.space

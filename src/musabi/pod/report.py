@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from musabi.dataset.items import IMAGE_EXTENSIONS
+from musabi.dataset.extensions import IMAGE_EXTENSIONS
+from musabi.pod.boot.settings import read
 from musabi.pod.bootstrap.state import bootstrap_status
 from musabi.pod.doctor import disk, gpu, names
 from musabi.pod.doctor.doctor import ORDER, Look, side_by_side
@@ -18,7 +19,6 @@ from musabi.whole import read_json, write_json
 
 LOOK_SECONDS = 3.0
 NAME_WIDTH = 10
-PROXY = "https://{pod}-{port}.proxy.runpod.net"
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,10 @@ def look_at_tokens(scene: Scene) -> list[Finding]:
 
 def look_at_addresses(scene: Scene) -> list[Finding]:
     """Where to open JupyterLab. The token is not in it: `musabi url` shows it to who is on the pod."""
-    settings = scene.settings
     told = read_json(scene.pod.boot)
     address = told.get("address") if isinstance(told, dict) else None
     if not isinstance(address, str):
-        port, pod = settings.jupyter_port, settings.runpod_pod_id
-        address = PROXY.format(pod=pod, port=port) if pod else f"http://localhost:{port}"
+        address = read(scene.environ)[0].address
     return [ok("open", f"{address} (musabi url shows it with the token)")]
 
 

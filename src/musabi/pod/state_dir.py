@@ -8,6 +8,7 @@ from pathlib import Path
 from musabi.errors import MachineError
 from musabi.pod.boot.settings import read
 from musabi.pod.places import PodPlaces
+from musabi.whole import read_json
 
 # A container always has it, whatever became of its disk; PodPlaces.root in it is 0700.
 FALLBACK = Path("/dev/shm/musabi")  # noqa: S108
@@ -32,8 +33,27 @@ def usable_places(state_dir: Path) -> tuple[PodPlaces, str | None]:
 
 def found_places(environ: Mapping[str, str]) -> PodPlaces:
     """Return the places that the boot of this container chose."""
-    places, fallback = PodPlaces(read(environ)[0].musabi_state_dir), PodPlaces(FALLBACK)
-    return fallback if fallback.boot.exists() and not places.boot.exists() else places
+    return chosen_places(read(environ)[0].musabi_state_dir)
+
+
+def chosen_places(state_dir: Path) -> PodPlaces:
+    """Return the places that the last boot chose: those with the newer boot.json, `state_dir`'s without any.
+
+    An earlier boot's may still lie on a disk that the last one could not write.
+    """
+    disk, memory = PodPlaces(state_dir), PodPlaces(FALLBACK)
+    return memory if _booted(memory) > _booted(disk) else disk
+
+
+def _booted(places: PodPlaces) -> float:
+    """Return when the boot that wrote boot.json there began, in Unix seconds; -1 where there is no boot.json."""
+    try:
+        if not places.boot.exists():
+            return -1.0
+        values = read_json(places.boot)
+        return float(values["started"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def hold(places: PodPlaces) -> int:

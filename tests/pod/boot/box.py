@@ -87,9 +87,9 @@ class Box:
         argv = [word.replace("{}", f"{self.folder}/root") for word in arguments]
         subprocess.run(["nsenter", "-t", str(self.holder.pid), "-m", "mount", *argv], check=True, timeout=20)
 
-    def start(self, *, as_first: bool = True, **environ: str) -> "Boot":
-        """Boot the container; with `as_first` off, a shell is PID 1, for some seconds longer."""
-        self.booted = Boot(self, self.environ | environ, as_first)
+    def start(self, *, as_first: bool = True, cwd: str = "/workspace", **environ: str) -> "Boot":
+        """Boot the container in `cwd`; with `as_first` off, a shell is PID 1, for some seconds longer."""
+        self.booted = Boot(self, self.environ | environ, as_first, cwd)
         return self.booted
 
     def run(self, *argv: str, seconds: float = 60, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -121,14 +121,14 @@ class Box:
 class Boot:
     """One boot of a box: the container's log, line by line, and PID 1."""
 
-    def __init__(self, box: Box, environ: dict[str, str], as_first: bool) -> None:
+    def __init__(self, box: Box, environ: dict[str, str], as_first: bool, cwd: str) -> None:
         self.box, self.environ = box, environ
         self.log_file = Path(tempfile.mkstemp(prefix="boot-", suffix=".log", dir=box.folder.parent)[1])
-        within = 'mount -t proc proc "$0/proc"; root=$0; exec chroot "$root" env -C /workspace -i "$@"'
+        within = 'mount -t proc proc "$0/proc"; root=$0; exec chroot "$root" env -C "$@"'
         argv = [
             *("nsenter", "-t", str(box.holder.pid), "-m", "-n"),
             *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private"),
-            *("sh", "-c", within, f"{box.folder}/root"),
+            *("sh", "-c", within, f"{box.folder}/root", cwd, "-i"),
             *(f"{name}={value}" for name, value in environ.items()),
             *(() if as_first else ("sh", "-c", '"$@"; sleep 20', "sh")),
             *(sys.executable, "-P", "-m", "musabi.pod.boot"),

@@ -27,13 +27,19 @@ RIGHT = {
     "SSH_PUBLIC_KEY": "",
     "MAX_HOURS": "1.5",
     "IDLE_MINUTES": "30",
+    "ON_FINISH": "stop",
+    "ON_ERROR": "delete",
 }
 WRONG = {
     "JUPYTER_PORT": ("x", "0", "65536", "", "-1", "8888.5"),
     "AUTO_START_TENSORBOARD": ("maybe", ""),
     "BOOTSTRAP_WAIT": ("2",),
     "MAX_HOURS": ("0", "-1", "inf", "soon"),
-    "WORKSPACE": ("", " "),
+    "WORKSPACE": ("", " ", "~nosuch/x"),
+    "MUSABI_STATE_DIR": ("~nosuch/x", "~nosuch"),
+    "TENSORBOARD_LOGDIR": ("~nosuch/x",),
+    "ON_FINISH": ("", "Stop", "halt"),
+    "ON_ERROR": ("1",),
 }
 
 
@@ -70,6 +76,24 @@ def test_the_check_names_every_wrong_variable() -> None:
     assert all(text.startswith(f'{name} is "') for name, text in found.items())
 
 
-def test_a_home_that_nobody_has_does_not_end_the_boot() -> None:
-    settings, _ = read({"WORKSPACE": "~nosuch/x"})
-    assert settings.workspace == Path("/root/x")
+@pytest.mark.parametrize("name", ["WORKSPACE", "MUSABI_STATE_DIR"])
+def test_a_user_that_nobody_is_is_named_by_the_boot_and_by_the_check(name: str) -> None:
+    environ = {name: "~nosuch/x"}
+    assert "begins with a user that this machine has not" in read(environ)[1][name]
+    assert set(wrong_variables(environ)) == {name}
+
+
+@pytest.mark.parametrize(
+    ("environ", "needed"),
+    [
+        ({}, False),
+        ({"ON_FINISH": "none", "ON_ERROR": "none"}, False),
+        ({"MAX_HOURS": "1"}, True),
+        ({"IDLE_MINUTES": "30"}, True),
+        ({"ON_FINISH": "stop"}, True),
+        ({"ON_ERROR": "delete"}, True),
+        ({"ON_ERROR": "explode"}, False),
+    ],
+)
+def test_whatever_stops_the_pod_needs_the_guard(environ: dict[str, str], needed: bool) -> None:
+    assert read(environ)[0].needs_guard is needed

@@ -14,6 +14,7 @@ import pytest
 from musabi.job.record import RunRecord
 from musabi.pod.boot.stop_runs import active_runs, end_record, last_step, words
 from pod.boot.box import Box, wait_for
+from pod.boot.hanging import opens_that_hang
 from small.model import TOML, draw_images, make_small_model
 
 # A runner that hears SIGTERM and takes longer than the platform gives, as a trainer does that writes a big state.
@@ -102,6 +103,45 @@ def test_a_run_that_does_not_end_in_time_is_ended_in_its_record(box: Box) -> Non
     assert "at step 70 of 180" in str(record.message) and "70 steps are lost" in str(record.message)
     assert record_of(other) == theirs
     assert not (other / "stop.json").exists()
+
+
+def start_runs(box: Box, *names: str) -> list[Path]:
+    """Start a stand-in runner each; return the folders of their runs."""
+    box.put("/runner.py", STAND_IN_RUNNER)
+    for name in names:
+        box.ok("sh", "-c", f"setsid {sys.executable} /runner.py /workspace/runs/{name} >/dev/null 2>&1 &")
+    folders = [box.path(f"/workspace/runs/{name}") for name in names]
+    wait_for(lambda: all((folder / "events.jsonl").exists() for folder in folders), what="the runs")
+    time.sleep(0.2)  # the handler comes after the file
+    return folders
+
+
+@pytest.mark.slow
+def test_all_runners_hear_of_the_end_though_nothing_can_be_written(box: Box) -> None:
+    boot = box.start().ready()
+    folders = start_runs(box, "a", "b")
+    begun = time.monotonic()
+    with opens_that_hang(folders, lambda name: name.startswith((".stop.json", ".record.json"))):
+        assert boot.end(10) == 143
+    assert time.monotonic() - begun < 7
+    assert [(folder / "log.txt").read_text() for folder in folders] == ["heard", "heard"]
+    assert "The stop requests: the volume did not answer within 1 s" in boot.log
+    assert "The run records: the volume did not answer within 1 s" in boot.log
+    assert boot.log.rstrip().endswith("boot: Ended.")
+
+
+@pytest.mark.slow
+def test_a_record_with_an_odd_process_does_not_keep_the_pod_from_its_end(box: Box) -> None:
+    boot = box.start().ready()
+    (folder,) = start_runs(box, "slow")
+    odd = box.path("/workspace/runs/odd")
+    odd.mkdir()
+    strange = record_of(folder) | {"pid": "1", "pid_started": None}
+    (odd / "record.json").write_text(json.dumps(strange))
+    assert boot.end(10) == 143
+    assert (folder / "log.txt").read_text() == "heard"
+    assert record_of(folder)["state"] == "stopped"
+    assert boot.log.rstrip().endswith("boot: Ended.")
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import re
+import time
 from typing import Any
 
 import pytest
 
 from pod.boot.box import Box, wait_for
+from pod.boot.hanging import FUSE, dead_volume
 
 pytestmark = pytest.mark.slow
 # A bootstrap that does its first stages and then can't reach anything: there is no network in a box.
@@ -138,3 +140,50 @@ def test_a_file_in_the_workspace_stands_in_for_no_module(box: Box) -> None:
     assert box.booted is not None
     log = box.booted.wait_for_log(" bootstrap: Done.")
     assert "exit code 9" not in log and "Traceback" not in log
+
+
+@pytest.mark.parametrize("hook", ["pre_start", "post_start"])
+def test_jupyter_comes_up_where_a_hook_cannot_even_be_looked_at(box: Box, hook: str) -> None:
+    box.path(f"/{hook}.sh").symlink_to("x" * 300)
+    boot = box.start().ready()
+    assert f"/{hook}.sh: /{hook}.sh: File name too long. The boot goes on." in boot.log
+    assert box.ok("musabi", "health")
+
+
+@pytest.mark.skipif(not FUSE.exists(), reason="this machine has no FUSE")
+def test_jupyter_comes_up_on_a_volume_that_hangs(box: Box) -> None:
+    with dead_volume(box, "/workspace"):
+        boot = box.start(**UNREACHABLE, BOOTSTRAP_WAIT="1", cwd="/")
+        log = boot.ready().log
+        assert (
+            "The workspace's folders: the volume did not answer within 10 s (/workspace). The boot goes on."
+            in log
+        )
+        assert "/workspace can't be used, so JupyterLab opens /root." in log
+        begun = time.monotonic()
+        assert boot.end(10) == 143
+        assert time.monotonic() - begun < 6
+
+
+@pytest.mark.skipif(not FUSE.exists(), reason="this machine has no FUSE")
+def test_a_boot_that_waits_for_a_volume_can_be_ended(box: Box) -> None:
+    with dead_volume(box, "/workspace"):
+        boot = box.start(cwd="/", SSH_PUBLIC_KEY="none")
+        boot.wait_for_log("sshd: Line 1")
+        assert boot.end(6) == 143
+
+
+def test_a_folder_of_a_user_that_nobody_is_gives_way_to_the_default(box: Box) -> None:
+    log = box.start(WORKSPACE="~nosuch/x", MUSABI_STATE_DIR="~nosuch/x").ready().log
+    assert 'WORKSPACE is "~nosuch/x", but it begins with a user that this machine has not.' in log
+    assert 'MUSABI_STATE_DIR is "~nosuch/x"' in log and log.count("WORKSPACE is") == 1
+    assert box.path("/workspace/dataset/dataset.toml").is_file()
+    assert box.path("/root/.local/share/musabi/pod/boot.json").is_file()
+    assert box.ok("musabi", "health")
+
+
+@pytest.mark.parametrize("name", ["ON_FINISH", "ON_ERROR"])
+def test_the_guard_is_there_for_the_end_of_a_run(box: Box, name: str) -> None:
+    boot = box.start(**{name: "stop", "RUNPOD_POD_ID": "pod1234"})
+    boot.wait_for_log(" guard: The guard keeps the countdown of ON_FINISH and ON_ERROR.")
+    wait_for(lambda: boot_json(box)["services"]["guard"]["state"] == "running", what="the guard")

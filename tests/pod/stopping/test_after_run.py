@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from musabi.job.queue import Queue, folder_of
 from musabi.job.record import RunState, process_start
 from musabi.pod.stopping import finish
 from musabi.pod.stopping.carry_out import Hands
@@ -75,6 +76,40 @@ def test_a_run_that_is_started_in_the_countdown_keeps_the_pod(pod: PodFolder) ->
         other.kill()
     assert pod.runpod.asked == []
     assert "another run was started" in pod.said[-1]
+
+
+def test_a_run_that_ends_while_another_goes_on_leaves_the_pod_to_that_ones_end(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    with subprocess.Popen(["sleep", "60"]) as other:
+        going = pod.add_run(pid=other.pid)
+        end(pod, "done")
+        assert pod.said == [f"The pod is not stopped yet: {going.path.name} goes on."]
+        assert not pod.places.guard.exists()
+        other.kill()
+    end(pod, "done")
+    assert pod.runpod.stops[0][0] == "POST"
+
+
+def test_the_queue_keeps_the_pod_until_it_is_through(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    with Queue(folder_of(pod.settings.space)).carried_out():
+        end(pod, "done")
+    assert pod.runpod.asked == [] and "musabi queue run goes on" in pod.log
+    end(pod, "done")
+    assert pod.runpod.stops[0][0] == "POST"
+
+
+def test_a_run_that_ended_first_waits_until_the_other_is_published(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    with subprocess.Popen(["sleep", "60"]) as other:
+        publishing = pod.add_run(RunState.DONE, pid=other.pid)
+        publishing.after_file.touch()
+        early: list[int] = []
+        pod.clock.at.append((BEGAN + 499, lambda: early.append(len(pod.said))))
+        pod.clock.at.append((BEGAN + 500, publishing.after_file.unlink))
+        end(pod, "done")
+        other.kill()
+    assert early == [0] and pod.runpod.stops[0][0] == "POST"
 
 
 def test_a_run_whose_end_a_full_disk_kept_out_of_its_record_is_no_other_run(pod: PodFolder) -> None:

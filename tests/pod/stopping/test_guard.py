@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from musabi.job.record import RunFolder, RunState, process_start
+from musabi.pod.aside import Aside
 from musabi.pod.stopping.activity import Use
-from musabi.pod.stopping.aside import Aside
 from musabi.pod.stopping.container import container_mark, container_started
 from musabi.pod.stopping.deadline import ATTEMPTS, Announcement, Rules
 from musabi.pod.stopping.guard import TICK_SECONDS, Guard
@@ -204,6 +204,28 @@ def test_a_run_is_ended_and_published_before_the_deadline_stops_the_pod(pod: Pod
     watch(pod, guard, BEGAN + HOUR + 60)
     assert order == ["ended", "published"]
     assert "Stopped at step 5 of 9." in pod.said
+    assert len(pod.runpod.stops) >= 1
+
+
+def test_all_runs_that_go_on_are_ended_and_published_before_the_deadline(
+    pod: PodFolder, looks: Looks
+) -> None:
+    pod.environ |= {"MAX_HOURS": "1", "STOP_COUNTDOWN": "30"}
+    going = [pod.add_run(), pod.add_run()]
+    published: list[str] = []
+    asked: list[bool] = []
+
+    def end_the_runs() -> None:
+        asked.append(all(run.stop_file.exists() for run in going))
+        for run in going:
+            run.save(run.load().model_copy(update={"state": RunState.STOPPED}))
+
+    guard = make_guard(pod, looks)
+    guard.before_stop = lambda folder: published.append(folder.path.name if folder else "none")
+    pod.clock.at.append((BEGAN + HOUR + 5, end_the_runs))
+    watch(pod, guard, BEGAN + HOUR + 60)
+    assert asked == [True]  # so that both save at the same time
+    assert sorted(published[:2]) == sorted(run.path.name for run in going)
     assert len(pod.runpod.stops) >= 1
 
 

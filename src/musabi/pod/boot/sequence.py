@@ -2,7 +2,8 @@
 
 What it does, in this order. Nothing in it can end the boot; what fails is said in one line and left out.
 
-0. The guard (MAX_HOURS, IDLE_MINUTES), which is to end also what hangs; the check of step 6 comes before it then.
+0. The guard (MAX_HOURS, IDLE_MINUTES, ON_FINISH, ON_ERROR), which is to end also what hangs; the check of step 6
+   comes before it then.
 1. /pre_start.sh, if there is one, to its end.
 2. The environment for login shells (`musabi.pod.boot.login`).
 3. The SSH server, if PUBLIC_KEY or SSH_PUBLIC_KEY is set (`musabi.pod.boot.ssh`).
@@ -16,13 +17,14 @@ What it does, in this order. Nothing in it can end the boot; what fails is said 
 
 With BOOTSTRAP_WAIT=1 the bootstrap comes before JupyterLab, which is started also where it failed.
 
-Where the workspace can't be made, JupyterLab opens the home folder. Where MUSABI_STATE_DIR can't be written, the
+Where the workspace can't be made, or its volume does not answer within `VOLUME_SECONDS`, JupyterLab opens the
+home folder. Where MUSABI_STATE_DIR can't be written, the
 pod's own files are in memory (`musabi.pod.state_dir`).
 
-The end: on SIGTERM (exit code 143) or SIGINT (130) each run gets a stop request and its runner SIGTERM, services
-get SIGTERM (the bootstrap SIGINT). After `GRACE_SECONDS`, or at a second signal, everything that is left is killed,
-and a run record that still says "running" is ended with where to go on. That is within the 5 s that the platform
-gives.
+The end: on SIGTERM (exit code 143) or SIGINT (130) each runner gets SIGTERM, each run a stop request, services
+get SIGTERM (the bootstrap SIGINT). A volume that hangs holds none of that up for more than a second. After
+`GRACE_SECONDS`, or at a second signal, everything that is left is killed, and a run record that still says
+"running" is ended with where to go on. That is within the 5 s that the platform gives.
 
 The log is described in `musabi.pod.boot.container_log`, the services in `musabi.pod.boot.services`. boot.json
 (`PodPlaces.boot`): {"started": Unix seconds, "identity": which container, "address": where to open JupyterLab,
@@ -34,9 +36,9 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,6 +46,7 @@ from musabi.children import secrets
 from musabi.errors import ExitCode, MusabiError
 from musabi.identity import identity
 from musabi.pod import furnish
+from musabi.pod.aside import Aside
 from musabi.pod.boot import hooks, jupyter, login, services, ssh, stop_runs, threads
 from musabi.pod.boot.container_log import container_log
 from musabi.pod.boot.settings import read
@@ -54,7 +57,10 @@ from musabi.workspace import Workspace
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 GRACE_SECONDS = 4.0
-LOOK_FOR_RUNS_SECONDS = 1.0
+# How long the end waits for the volume, each time it needs something there.
+RUNS_SECONDS = 1.0
+# How long JupyterLab waits for the workspace. A volume at work makes a few folders in a tenth of that.
+VOLUME_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 # The report waits for JupyterLab, which it is about, but not for ever.
 REPORT_SECONDS = 30.0
@@ -89,30 +95,45 @@ class _Pod:
         self.hidden = list(secrets(environ))
         self.say = container_log(self.hidden)
         self.supervisor = Supervisor(self.say, self.places.logs, self.hidden, self._write_boot)
+        self.refused: dict[str, str] | None = None
         self.answering: int | None = None
         self.reported = False
+        self.then = "The boot goes on."
         for text in (*self.wrong.values(), trouble):
             if text:
                 self.say("boot", text)
 
+    @property
+    def own(self) -> dict[str, str]:
+        """The environment of the boot's own verbs, without what they would refuse as far as that was checked."""
+        left_out = {*jupyter.TOKEN_VARIABLES, *(self.refused or {})}
+        return {name: value for name, value in self.environ.items() if name not in left_out}
+
     def start(self) -> None:
-        """Steps 1 to 7."""
+        """Steps 0 to 7. None of them keeps the ones after it from being done."""
+        wants = self.settings
         self._attempt("The thread limits", self._cap_threads)
-        own = self._start_guard() if self.settings.has_deadline else None
-        self._run_pre_start()
+        if wants.needs_guard:
+            self._attempt("The check of the variables", self._check)
+            self._attempt("The guard", lambda: self.supervisor.start(services.guard_service(self.own)))
+        self._attempt("/pre_start.sh", self._run_pre_start)
         self._attempt("The environment for login shells", self._write_login)
         self._attempt("SSH", self._start_ssh)
         root = self._furnish()
-        if self.settings.bootstrap_wait and self.settings.run_bootstrap_on_start:
-            own = own or self._own_environment()
-            self.say("boot", "BOOTSTRAP_WAIT is 1: JupyterLab starts when the bootstrap has ended.")
-            self.supervisor.run(services.bootstrap_service(own, nice=0))
-            self._attempt("JupyterLab", lambda: self._start_jupyter(root))
-        else:
-            self._attempt("JupyterLab", lambda: self._start_jupyter(root))
-            own = own or self._own_environment()
-            self._start_bootstrap(own)
-        self._start_others(own)
+        # A bootstrap on a volume that hangs would never end.
+        first = wants.bootstrap_wait and wants.run_bootstrap_on_start and root == self.space.root
+        if first:
+            self._attempt("The check of the variables", self._check)
+            self._attempt("The bootstrap", self._run_bootstrap)
+        self._attempt("JupyterLab", lambda: self._start_jupyter(root))
+        self._attempt("The check of the variables", self._check)
+        if not first:
+            self._attempt("The bootstrap", self._start_bootstrap)
+        if wants.auto_start_tensorboard:
+            self._attempt(
+                "TensorBoard", lambda: self.supervisor.start(services.tensorboard_service(self.own))
+            )
+        self._attempt("/post_start.sh", self._start_post_start)
 
     def supervise(self) -> NoReturn:
         """Step 8; ends only by `StopAsked`."""
@@ -127,46 +148,55 @@ class _Pod:
                 time.sleep(1)
 
     def stop(self, number: int) -> int:
-        """The end: runs first, then everything else."""
+        """The end: runs first, then everything else. Nothing that fails or hangs keeps the rest from being ended."""
         until = time.monotonic() + GRACE_SECONDS
+        self.then = "The end goes on."
         self.say("boot", f"{signal.Signals(number).name}: the pod ends.")
-        runs = self._active_runs()
-        for run in runs:
-            stop_runs.ask(run)
-            self.say("boot", f"The run {run.folder.name} was asked to save and stop.")
-        self.supervisor.end(until)
-        while any(run.is_alive for run in runs) and time.monotonic() < until and not self.supervisor.hurried:
-            self.supervisor.turn(0.05)
-        left = self.supervisor.kill_all()
-        for run in runs:
-            message = stop_runs.end_record(run)
-            if message:
-                self.say("boot", f"{run.folder.name}: {message}")
+        runs = self._ask_runs()
+        self._attempt("The services", lambda: self.supervisor.end(until))
+        self._attempt("The runs", lambda: self._wait_for(runs, until))
+        left: set[int] = set()
+        self._attempt("What is left", lambda: left.update(self.supervisor.kill_all()))
+        self._aside(
+            "The run records", lambda: stop_runs.end_records(runs, lambda text: self.say("boot", text))
+        )
         self.say("boot", "Ended." if not left else f"{len(left)} processes could not be ended.")
         return int(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED)
 
-    def _active_runs(self) -> list[stop_runs.ActiveRun]:
-        """Look for runs, but not for longer than a second: a volume that hangs must not eat the grace."""
+    def _ask_runs(self) -> list[stop_runs.ActiveRun]:
+        """Ask all runs of this container to end; return them. The signals come before the volume is written to."""
         found: list[stop_runs.ActiveRun] = []
-        look = threading.Thread(
-            target=lambda: found.extend(stop_runs.active_runs(self.space.runs, identity())), daemon=True
-        )
-        look.start()
-        look.join(LOOK_FOR_RUNS_SECONDS)
-        return list(found)
+        self._aside("The runs", lambda: found.extend(stop_runs.active_runs(self.space.runs, identity())))
+        runs = list(found)  # of a look that comes back too late nothing is taken
+        self._attempt("The runs", lambda: stop_runs.signal_runners(runs))
+        for run in runs:
+            self.say("boot", f"The run {run.folder.name} was asked to save and stop.")
+        if runs:
+            self._aside("The stop requests", lambda: stop_runs.ask(runs))
+        return runs
 
-    def _attempt(self, what: str, act: Callable[[], None]) -> None:
+    def _wait_for(self, runs: list[stop_runs.ActiveRun], until: float) -> None:
+        while any(run.is_alive for run in runs) and time.monotonic() < until and not self.supervisor.hurried:
+            self.supervisor.turn(0.05)
+
+    def _aside(self, what: str, act: Callable[[], None]) -> None:
+        """Do a step of the end that the volume may hold, for no longer than `RUNS_SECONDS`."""
+        self._attempt(what, lambda: Aside(RUNS_SECONDS).do(what.lower(), act))
+
+    def _attempt(self, what: str, act: Callable[[], object]) -> None:
         """Do one step; one that fails is said and left out."""
         try:
             act()
         except StopAsked:
             raise
+        except TimeoutError as error:
+            self.say("boot", f"{what}: {error}. {self.then}")
         except OSError as error:
-            self.say("boot", f"{what}: {error.filename or 'a file'}: {error.strerror}. The boot goes on.")
+            self.say("boot", f"{what}: {error.filename or 'a file'}: {error.strerror}. {self.then}")
         except MusabiError as error:
-            self.say("boot", f"{what}: {error} The boot goes on.")
-        except Exception as error:  # no step is worth a pod that does not start
-            self.say("boot", f"{what}: {type(error).__name__}: {error}. The boot goes on.")
+            self.say("boot", f"{what}: {error} {self.then}")
+        except Exception as error:  # no step is worth a pod that does not start or end
+            self.say("boot", f"{what}: {type(error).__name__}: {error}. {self.then}")
 
     def _cap_threads(self) -> None:
         limits = threads.read_limits()
@@ -199,18 +229,23 @@ class _Pod:
         self.supervisor.start(services.sshd_service(self.environ, self.places, server))
 
     def _furnish(self) -> Path:
-        """Lay the workspace out; return the folder that JupyterLab opens."""
-        root = furnish.source_root()
-        self._attempt("The workspace's folders", lambda: furnish.make_folders(self.space))
-        self._attempt("The workspace's scripts", lambda: self._link_scripts(root))
-        self._attempt("The workspace's templates", lambda: furnish.copy_templates(root, self.space))
-        if self.space.root.is_dir():
-            return self.space.root
-        self.say("boot", f"{self.space.root} can't be used, so JupyterLab opens {self.places.home}.")
+        """Lay the workspace out, aside, since its volume may hang; return the folder that JupyterLab opens."""
+        source, space = furnish.source_root(), self.space
+        usable: list[bool] = []
+        steps: dict[str, Callable[[], object]] = {
+            "The workspace's folders": lambda: furnish.make_folders(space),
+            "The workspace's scripts": lambda: furnish.link_scripts(source, space),
+            "The workspace's templates": lambda: furnish.copy_templates(source, space),
+            "The workspace": lambda: usable.append(space.root.is_dir()),
+        }
+        aside = Aside(VOLUME_SECONDS, lambda: self.supervisor.turn(0))
+        for what, act in steps.items():
+            # One name for all, so that a volume that hangs is waited for once.
+            self._attempt(what, partial(aside.do, str(space.root), act))
+        if any(usable):
+            return space.root
+        self.say("boot", f"{space.root} can't be used, so JupyterLab opens {self.places.home}.")
         return self.places.home
-
-    def _link_scripts(self, root: Path) -> None:
-        furnish.link_scripts(root, self.space)
 
     def _start_jupyter(self, root: Path) -> None:
         token = jupyter.keep_token(self.places, self.environ)
@@ -234,34 +269,29 @@ class _Pod:
             "jupyter", f"JupyterLab was started {time.monotonic() - self.began:.2f} s after the boot began."
         )
 
-    def _own_environment(self) -> dict[str, str]:
-        """Step 6: return the environment of the boot's own verbs, without what they would refuse."""
-        own = {name: value for name, value in self.environ.items() if name not in jupyter.TOKEN_VARIABLES}
-        standing = self.supervisor.run(services.settings_service(own))
-        wrong: dict[str, str] = {}
+    def _check(self) -> None:
+        """Step 6, once: find the variables that the boot's own verbs would refuse."""
+        if self.refused is not None:
+            return
+        self.refused = {}
+        standing = self.supervisor.run(services.settings_service(self.own))
         with contextlib.suppress(ValueError, IndexError):
-            wrong = json.loads(standing.tail[-1])
-        for name, text in wrong.items():
+            self.refused = dict(json.loads(standing.tail[-1]))
+        for name, text in self.refused.items():
             if name not in self.wrong:
                 self.say("boot", f"{text} What the boot starts goes without it.")
-        return {name: value for name, value in own.items() if name not in wrong}
 
-    def _start_bootstrap(self, own: Mapping[str, str]) -> None:
+    def _run_bootstrap(self) -> None:
+        self.say("boot", "BOOTSTRAP_WAIT is 1: JupyterLab starts when the bootstrap has ended.")
+        self.supervisor.run(services.bootstrap_service(self.own, nice=0))
+
+    def _start_bootstrap(self) -> None:
         if self.settings.run_bootstrap_on_start:
-            self.supervisor.start(services.bootstrap_service(own))
+            self.supervisor.start(services.bootstrap_service(self.own))
         else:
             self.supervisor.note("bootstrap", "off", "RUN_BOOTSTRAP_ON_START is 0.")
 
-    def _start_guard(self) -> dict[str, str]:
-        """Start the guard before anything that may hang; return the environment of the boot's own verbs."""
-        own = self._own_environment()
-        self.supervisor.start(services.guard_service(own))
-        return own
-
-    def _start_others(self, own: dict[str, str]) -> None:
-        self.own = own
-        if self.settings.auto_start_tensorboard:
-            self.supervisor.start(services.tensorboard_service(own))
+    def _start_post_start(self) -> None:
         post_start = hooks.hook(hooks.POST_START, self.environ)
         if post_start is not None:
             self.supervisor.start(post_start)
@@ -286,7 +316,7 @@ class _Pod:
     def _write_boot(self) -> None:
         standings = {name: standing.as_json() for name, standing in self.supervisor.standings.items()}
         values = {"started": self.started, "identity": identity(), "address": self.settings.address}
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # no room, or a byte in a variable that is no text
             write_json(self.places.boot, values | {"services": standings}, 0o600, sync=False)
 
 

@@ -9,7 +9,7 @@
 | report | `musabi doctor --boot` | | the first 100 |
 | bootstrap | `musabi bootstrap` | | all |
 | tensorboard | `musabi tensorboard`, where AUTO_START_TENSORBOARD is 1 | yes | none |
-| guard | `musabi pod guard`, where MAX_HOURS or IDLE_MINUTES is set | yes | all |
+| guard | `musabi pod guard`, where MAX_HOURS, IDLE_MINUTES, ON_FINISH or ON_ERROR is set | yes | all |
 | post_start | /post_start.sh | | the first 100 |
 
 Each keeps a log in `PodPlaces.logs`. The bootstrap and the report step back (nice) for what a person waits for.

@@ -8,9 +8,10 @@ stay strict.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 DEFAULT_WORKSPACE = Path("/workspace")
+PodAction = Literal["none", "stop", "delete"]
 SWITCHES = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}
 
 
@@ -33,6 +34,8 @@ class BootSettings:
     ssh_public_key: str | None = None
     max_hours: float | None = None
     idle_minutes: float | None = None
+    on_finish: PodAction = "none"
+    on_error: PodAction = "none"
 
     @property
     def keys(self) -> str:
@@ -40,9 +43,10 @@ class BootSettings:
         return self.ssh_public_key or self.public_key or ""
 
     @property
-    def has_deadline(self) -> bool:
-        """Whether something must watch the clock."""
-        return self.max_hours is not None or self.idle_minutes is not None
+    def needs_guard(self) -> bool:
+        """Whether something must watch the clock, or go on with the countdown of a run that was killed."""
+        watches = self.max_hours is not None or self.idle_minutes is not None
+        return watches or self.on_finish != "none" or self.on_error != "none"
 
     @property
     def origin(self) -> str | None:
@@ -86,7 +90,7 @@ def _follow_workspace(settings: BootSettings, given: Mapping[str, Any]) -> BootS
 def _absolute(path: Path) -> Path:
     try:
         return Path.cwd() / path.expanduser()
-    except RuntimeError:  # there is no home of that name
+    except RuntimeError:  # nobody says where the home is
         return Path("/root", *path.parts[1:])
 
 
@@ -119,7 +123,19 @@ def _positive(text: str) -> float:
 
 
 def _path(text: str) -> Path:
-    return Path(_text(text))
+    path = Path(_text(text))
+    try:
+        path.expanduser()
+    except RuntimeError:
+        if path.parts[0] != "~":
+            raise ValueError("begins with a user that this machine has not") from None
+    return path
+
+
+def _action(text: str) -> str:
+    if text not in get_args(PodAction):
+        raise ValueError(f"must be one of {', '.join(get_args(PodAction))}")
+    return text
 
 
 READERS: dict[Any, Callable[[str], Any]] = {
@@ -129,4 +145,5 @@ READERS: dict[Any, Callable[[str], Any]] = {
     str | None: _text,
     float | None: _positive,
     Path: _path,
+    PodAction: _action,
 }

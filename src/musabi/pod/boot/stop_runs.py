@@ -5,7 +5,7 @@ the trainer save where it can and writes the run record. The platform kills ever
 record whose runner did not get that far is ended here, and says where to go on.
 
 This reads and writes record.json as plain JSON: importing the model (`musabi.job.record`) would take a tenth of
-the time that there is.
+the time that there is. What touches the volume may hang with it; `signal_runners` does not touch it.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def active_runs(runs: Path, container: str) -> list[ActiveRun]:
     for file in files:
         with contextlib.suppress(Exception):  # one odd record must not hide the others
             record = read_json(file)
-            run = ActiveRun(file.parent, record.get("pid"), record.get("pid_started"))
+            pid = record.get("pid")
+            run = ActiveRun(file.parent, pid if isinstance(pid, int) else None, record.get("pid_started"))
             starting = run.pid is None and time.time() - float(record.get("created", 0)) < 30
             here = record.get("container") == container and record.get("state") in GOING_ON
             if here and (starting or run.is_alive):
@@ -55,13 +57,27 @@ def active_runs(runs: Path, container: str) -> list[ActiveRun]:
     return found
 
 
-def ask(run: ActiveRun) -> None:
-    """Ask the runner to end the run: by SIGTERM, and by the file that it looks for."""
-    if run.pid is not None and run.is_alive:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(run.pid, signal.SIGTERM)
-    with contextlib.suppress(OSError):
-        write_json(run.folder / "stop.json", {"after_save": False, "asked": time.time()}, sync=False)
+def signal_runners(runs: Iterable[ActiveRun]) -> None:
+    """Ask each runner to end its run, by SIGTERM."""
+    for run in runs:
+        if run.pid is not None and run.is_alive:
+            with contextlib.suppress(OSError, OverflowError):
+                os.kill(run.pid, signal.SIGTERM)
+
+
+def ask(runs: Iterable[ActiveRun]) -> None:
+    """Leave the file that a runner looks for in the folder of each run, for one that heard no signal."""
+    for run in runs:
+        with contextlib.suppress(OSError):
+            write_json(run.folder / "stop.json", {"after_save": False, "asked": time.time()}, sync=False)
+
+
+def end_records(runs: Iterable[ActiveRun], say: Callable[[str], None]) -> None:
+    """End the records of runs whose runner is gone without a word, and say what each says then."""
+    for run in runs:
+        message = end_record(run)
+        if message:
+            say(f"{run.folder.name}: {message}")
 
 
 def end_record(run: ActiveRun) -> str | None:

@@ -147,14 +147,14 @@ class Supervisor:
         self._dirty = True
 
     def run(self, service: Service, *, slow_s: float | None = None, slow: str = "") -> Standing:
-        """Start a service that runs once, and keep turning until it has ended.
+        """Start a service that runs once, and keep turning until it has ended, also where its start was put off.
 
         Raises:
             StopAsked: this process was asked to stop meanwhile.
         """
         standing = self.start(service)
         late = None if slow_s is None else time.monotonic() + slow_s
-        while standing.pid is not None:
+        while standing.pid is not None or standing.due is not None:
             self.turn(0.5)
             if late is not None and standing.pid is not None and time.monotonic() > late:
                 self._say(service.name, slow)
@@ -351,7 +351,10 @@ def is_alive(pid: int, started: float | None = None) -> bool:
 
 
 def _spawn(service: Service, output: int) -> int:
-    """Fork and become the service, in a session of its own. Safe: this process has one thread."""
+    """Fork and become the service, in a session of its own.
+
+    Safe: this process has one thread, and beside it at most one that waits for a volume and holds no lock.
+    """
     pid = os.fork()
     if pid:
         return pid

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from musabi.pod.aside import Aside
 from musabi.pod.bootstrap.state import bootstrap_status
-from musabi.pod.stopping.aside import Aside
 from musabi.pod.stopping.gpu import GpuLook
 from musabi.pod.stopping.run_here import work_going_on
 from musabi.pod.stopping.store import pod_places

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 from musabi.children import scrub, secrets
-from musabi.pod.stopping.aside import Aside
+from musabi.pod.aside import Aside
 from musabi.pod.stopping.carry_out import Hands, carry_out, why_unwanted
 from musabi.pod.stopping.deadline import (
     ASKED_TO_KEEP,

@@ -5,12 +5,14 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from musabi.children import scrub, secrets
 from musabi.errors import RequestError
+from musabi.job.launch import ask_to_stop
 from musabi.job.record import RunFolder
+from musabi.pod.aside import Aside
 from musabi.pod.stopping.activity import Activity, Use
-from musabi.pod.stopping.aside import Aside
 from musabi.pod.stopping.carry_out import Hands, carry_out, why_unwanted
 from musabi.pod.stopping.deadline import (
     AFTER_RUN,
@@ -25,7 +27,7 @@ from musabi.pod.stopping.deadline import (
     decide,
 )
 from musabi.pod.stopping.provider import NO_WAY, this_pod
-from musabi.pod.stopping.run_here import end_run, running_folder, running_run
+from musabi.pod.stopping.run_here import end_run, running_folders, work_going_on
 from musabi.pod.stopping.store import Store, is_mine, is_orphan, pod_places
 from musabi.pod.stopping.words import DONE_WORDS, announcement_words, duration, reminder_due
 from musabi.settings import Settings
@@ -79,11 +81,11 @@ class Guard:
             self.hands.tell(announcement_words(announced, now))
 
     def _running(self, announced: Announcement) -> str | None:
-        """Return the run that goes on, where it matters. A volume that hangs does not keep the pod."""
+        """Return the run or queue that goes on, where it matters. A volume that hangs does not keep the pod."""
         if announced.cause not in AFTER_RUN:
             return None
         try:
-            return self.aside.do("the runs", lambda: running_run(self.settings.space))
+            return self.aside.do("the runs", lambda: work_going_on(self.settings.space))
         except TimeoutError:
             return None
 
@@ -107,25 +109,28 @@ class Guard:
         return store.change(lambda old: replace(old, active=max(old.active, use.last), doing=use.doing))
 
     def _prepare(self) -> None:
-        """End the run that goes on, and let results be published, for a bounded time.
+        """End the runs that go on, and let results be published, for a bounded time.
 
         Raises:
             TimeoutError: the volume does not answer, so there is nothing that could be ended or published.
         """
-        folder = self.aside.do("the runs", lambda: running_folder(self.settings.space))
-        if folder is not None:
+        folders = self.aside.do("the runs", lambda: running_folders(self.settings.space))
+        for folder in folders[1:]:  # they save at the same time
+            self.aside.do("asking the run to stop", partial(ask_to_stop, folder))
+        for folder in folders:
             end_run(folder, self.hands.say, self.hands.sleep, aside=self.aside)
-        publishing = threading.Thread(target=self._publish, args=(folder,), daemon=True)
+        publishing = threading.Thread(target=self._publish, args=(folders,), daemon=True)
         publishing.start()
         publishing.join(PUBLISH_SECONDS)
         if publishing.is_alive():
             self.hands.say("WARNING: Publishing takes too long. The pod ends without it.")
 
-    def _publish(self, folder: RunFolder | None) -> None:
-        try:
-            self.before_stop(folder)
-        except Exception as problem:
-            self.hands.say(f"WARNING: The results were not published: {problem}")
+    def _publish(self, folders: list[RunFolder]) -> None:
+        for folder in folders or (None,):
+            try:
+                self.before_stop(folder)
+            except Exception as problem:
+                self.hands.say(f"WARNING: The results were not published: {problem}")
 
 
 def guard(
@@ -137,7 +142,7 @@ def guard(
 ) -> None:
     """Watch over the pod until SIGTERM or SIGINT.
 
-    `before_stop` is called before each attempt to stop, with the run that was ended for it or None.
+    `before_stop` is called before each attempt to stop, with each run that was ended for it, or with None.
 
     Raises:
         RequestError: this is no pod of Runpod's, or another guard watches over it.

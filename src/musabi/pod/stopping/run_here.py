@@ -1,4 +1,4 @@
-"""The run that goes on in this container, and ending it so that it saves.
+"""The runs that go on in this container, and ending one so that it saves.
 
 A network volume may be shared: the runs of other pods lie beside ours, and are none of our business.
 """
@@ -7,34 +7,53 @@ import time
 from collections.abc import Callable, Iterator
 
 from musabi.identity import identity
-from musabi.job.launch import ask_to_stop
+from musabi.job.launch import STOP_SECONDS, ask_to_stop
+from musabi.job.queue import is_carried_out
 from musabi.job.record import RunFolder, RunRecord, RunState, process_start
-from musabi.pod.stopping.aside import Aside
+from musabi.pod.aside import Aside
 from musabi.whole import read_json
 from musabi.workspace import Workspace
 
-# As long as `musabi stop` waits: a state of the full model takes a while to write.
-END_SECONDS = 330.0
 GOING_ON = (RunState.PLANNED, RunState.RUNNING)
 
 
-def running_folder(space: Workspace, *, besides: int | None = None) -> RunFolder | None:
-    """Return the run that goes on in this container, or None; the run of process `besides` does not count.
+def running_folders(space: Workspace, *, besides: int | None = None) -> list[RunFolder]:
+    """Return the runs that go on in this container, newest first; the run of process `besides` does not count.
 
     A record that can't be read is of no run that goes on.
     """
+    found = []
     for folder, record in _records_here(space):
         if record.state not in GOING_ON or (besides is not None and record.pid == besides):
             continue
         if _lives(record) or (record.container == identity() and folder.runner_is_alive(record)):
-            return folder
-    return None
+            found.append(folder)
+    return found
+
+
+def running_folder(space: Workspace, *, besides: int | None = None) -> RunFolder | None:
+    """Return the newest run that goes on in this container, or None."""
+    return next(iter(running_folders(space, besides=besides)), None)
 
 
 def running_run(space: Workspace, *, besides: int | None = None) -> str | None:
-    """Return the id of the run that goes on in this container, or None."""
+    """Return the id of the newest run that goes on in this container, or None."""
     folder = running_folder(space, besides=besides)
     return None if folder is None else folder.path.name
+
+
+def work_going_on(space: Workspace, *, besides: int | None = None) -> str | None:
+    """Return what goes on: a run of this container, or the queue between two of its runs; or None."""
+    return running_run(space, besides=besides) or ("musabi queue run" if is_carried_out(space) else None)
+
+
+def run_at_its_end(space: Workspace, *, besides: int | None = None) -> str | None:
+    """Return the id of a run of this container that has ended and still writes its report or publishes, or None."""
+    for folder, record in _records_here(space):
+        ended = record.state not in GOING_ON and record.pid != besides
+        if ended and folder.after_file.exists() and _lives(record):
+            return folder.path.name
+    return None
 
 
 def ending_folder(space: Workspace) -> RunFolder | None:
@@ -49,7 +68,7 @@ def end_run(
     folder: RunFolder,
     say: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
-    limit_s: float = END_SECONDS,
+    limit_s: float = STOP_SECONDS,
     aside: Aside | None = None,
 ) -> None:
     """Ask a run to stop and wait until it has, at most `limit_s` seconds; say what was saved and lost.

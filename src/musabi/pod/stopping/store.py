@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from musabi.job.record import own_process, process_start
 from musabi.pod.places import PodPlaces
-from musabi.pod.state_dir import FALLBACK
+from musabi.pod.state_dir import chosen_places
 from musabi.pod.stopping.container import container_mark, container_started
 from musabi.pod.stopping.deadline import Announcement, Attempts, Keep, Standing
 from musabi.settings import Settings
@@ -191,8 +191,7 @@ class Store:
 
 def pod_places(settings: Settings) -> PodPlaces:
     """Return where this container's boot put the pod's files: in memory where its disk could not be written."""
-    places, fallback = PodPlaces(settings.musabi_state_dir), PodPlaces(FALLBACK)
-    return fallback if fallback.boot.exists() and not places.boot.exists() else places
+    return chosen_places(settings.musabi_state_dir)
 
 
 def is_orphan(announcement: Announcement | None) -> bool:

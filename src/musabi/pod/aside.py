@@ -1,11 +1,13 @@
 """Looks at the volume, done aside: a network volume that hangs holds whoever asks it, for ever."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 # Records are a few KB each; a volume that takes longer for them than this does not answer.
 LIMIT_SECONDS = 20.0
+MEANWHILE_SECONDS = 0.02
 
 T = TypeVar("T")
 
@@ -14,10 +16,12 @@ class Aside:
     """Does things in threads of their own, since nothing ends one that the kernel holds.
 
     One that did not come back is not begun again before it has, so that no more than one waits under a name.
+    `meanwhile` is called again and again while one is waited for, and may raise.
     """
 
-    def __init__(self, limit_s: float = LIMIT_SECONDS) -> None:
+    def __init__(self, limit_s: float = LIMIT_SECONDS, meanwhile: Callable[[], None] | None = None) -> None:
         self._limit_s = limit_s
+        self._meanwhile = meanwhile
         self._late: dict[str, threading.Thread] = {}
 
     def do(self, name: str, what: Callable[[], T]) -> T:
@@ -38,12 +42,20 @@ class Aside:
             except Exception as problem:
                 problems.append(problem)
 
-        thread = threading.Thread(target=work, daemon=True)
+        self._late[name] = thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        thread.join(self._limit_s)
+        self._wait(thread)
         if problems:
             raise problems[0]
         if found:
             return found[0]
-        self._late[name] = thread
         raise TimeoutError(f"the volume did not answer within {self._limit_s:g} s ({name})")
+
+    def _wait(self, thread: threading.Thread) -> None:
+        if self._meanwhile is None:
+            thread.join(self._limit_s)
+            return
+        until = time.monotonic() + self._limit_s
+        while thread.is_alive() and time.monotonic() < until:
+            thread.join(MEANWHILE_SECONDS)
+            self._meanwhile()
