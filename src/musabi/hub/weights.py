@@ -35,10 +35,9 @@ LATE = ("dit", "dit_high_noise", "unconditional_dit", "adapter")
 def wanted_sets(model: str = "z-image") -> tuple[Wanted, ...]:
     """Return the sets of files that a model's recipe names, in the order they are fetched: small ones first."""
     recipe = load(model)
-    numbers = ("", *(str(number) for number in range(2, len(recipe.tokenizers) + 1)))
     tokenizers = (
-        Wanted(f"tokenizer{number}", one.repo, _patterns(one), None)
-        for number, one in zip(numbers, recipe.tokenizers, strict=False)
+        Wanted(f"tokenizer{number if number > 1 else ''}", one.repo, _patterns(one), None)
+        for number, one in enumerate(recipe.tokenizers, start=1)
     )
     weights = sorted(recipe.weights.items(), key=lambda entry: (entry[0] in LATE, entry[1].gigabytes))
     return (

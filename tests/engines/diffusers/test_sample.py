@@ -30,11 +30,13 @@ def pixels(folder: Path) -> Any:
 def test_a_lora_changes_the_picture_as_trained_and_as_converted(
     run_child: Run, run_training: Run, models: Any, prompts: Path, tmp_path: Path
 ) -> None:
-    from musabi.engines.diffusers import convert
+    from musabi.lora.convert import to_comfyui
+    from musabi.recipes import load
+    from musabi.recipes.lora_models import lora_model
 
     run_training(tmp_path, "--max_train_epochs", 5, "--learning_rate", 0.05, optimizer="adamw")
     native, comfy = tmp_path / "lora.safetensors", tmp_path / "comfyui/lora.safetensors"
-    run_child(convert.main, "--input", native, "--output", comfy)
+    to_comfyui(native, comfy, lora_model(load("z-image")))
     common = [*models.flags, "--from_file", prompts, "--output_name", "lora", "--device", "cpu"]
     run_child(sample.main, *common, "--save_path", tmp_path / "plain")
     run_child(sample.main, *common, "--save_path", tmp_path / "native", "--lora_weight", native)

@@ -10,6 +10,7 @@ from musabi.engines.diffusers.process import Arguments, Progress, run
 from musabi.errors import RequestError
 
 PHASE: Final = "sample"
+MODEL: Final = "z-image"
 
 
 def arguments() -> Arguments:
@@ -82,22 +83,24 @@ def _decode(args: argparse.Namespace) -> None:
 
 
 def _read_lora(path: Path) -> dict[str, object]:
-    """Return the LoRA under diffusers' keys; a file as it was trained is converted in memory.
+    """Return the LoRA under diffusers' keys, which are ComfyUI's; a file as it was trained is converted first.
 
     Raises:
-        RequestError: it is no LoRA.
+        RequestError: it is no LoRA of Z-Image.
     """
+    from tempfile import TemporaryDirectory
+
     from safetensors.torch import load_file
 
-    from musabi.engines.diffusers import convert
-    from musabi.whole import safetensors_header
+    from musabi.lora.adapter import read_adapter
+    from musabi.lora.convert import to_comfyui
+    from musabi.recipes import load
+    from musabi.recipes.lora_models import lora_model
 
-    header = safetensors_header(path)
-    names = header[1] if header else {}
-    if any(name.startswith(f"{convert.COMFY}.") for name in names):
+    if read_adapter(path).form == "dotted":
         return dict(load_file(path))
-    convert.require_lora(path)
-    return convert.convert(load_file(path))
+    with TemporaryDirectory() as folder:
+        return dict(load_file(to_comfyui(path, Path(folder) / path.name, lora_model(load(MODEL))).path))
 
 
 if __name__ == "__main__":

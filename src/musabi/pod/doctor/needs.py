@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from musabi.dataset.config import ImageDataset, read_config
+from musabi.dataset.config import ANY_MODEL, ImageDataset, read_config
 from musabi.dataset.extensions import IMAGE_EXTENSIONS
 from musabi.engines.dit_file import lora_parameters
 from musabi.errors import RequestError
@@ -76,7 +76,7 @@ def _environment(scene: Scene) -> Iterator[Need]:
 
 def _caches(scene: Scene) -> Iterator[Need]:
     try:
-        config = read_config(scene.settings.dataset_config)
+        config = read_config(scene.settings.dataset_config, ANY_MODEL)
     except RequestError:
         return  # what is wrong with it is for `musabi check` to say
     for dataset in config.datasets:
