@@ -95,7 +95,7 @@ def main() -> None:
     except OSError as problem:
         if "--debug" in sys.argv:
             raise
-        from musabi.job.runner import plain_os_error
+        from musabi.job.os_errors import plain_os_error
 
         print(f"Error: {plain_os_error(problem)}", file=sys.stderr)
         sys.exit(int(ExitCode.MACHINE_CANNOT))

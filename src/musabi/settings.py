@@ -193,8 +193,8 @@ class Settings(BaseModel):
     gpus: Gpus = _job("all", "GPUs to train on: all, a number, or each (one run a GPU with its own seed)")
     auto_retry: Switch = _job(False, "on too little GPU memory, try again with settings that take less")
     on_bad_loss: BadLoss = _job("stop", "when the loss breaks: stop or go-on")
-    show_timesteps: Literal["image", "console"] | None = _job(
-        None, "only show which timesteps would be drawn: image or console"
+    show_timesteps: Literal["console"] | None = _job(
+        None, "only show which timesteps would be drawn, as text: console"
     )
     allow_missing_captions: Switch = _job(False, "leave out images that have no caption")
     trigger_word: str | None = _job(None, "a word that every caption must have")

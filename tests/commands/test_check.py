@@ -54,7 +54,7 @@ def test_numbers_buckets_and_findings_are_printed(root: Path) -> None:
     ran = musabi(root, "--target-steps", "10", "--trigger-word", "ohwx")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(
-        "3 images, 2 steps an epoch\n10 target steps: 5 epochs, 10 steps\nBuckets:\n"
+        "For Z-Image: 3 images, 2 steps an epoch\n10 target steps: 5 epochs, 10 steps\nBuckets:\n"
     )
     assert "80x48: 3 images, 2 batches of 2" in ran.stdout
     assert "stored turned or mirrored" in ran.stdout
@@ -72,6 +72,40 @@ def test_errors_are_counted_once_and_end_with_2(root: Path) -> None:
     )
     values = json.loads((quiet := musabi(root, "--json")).stdout)
     assert (quiet.returncode, quiet.stderr, values["trainable"]) == (2, "", False)
+
+
+def test_a_copy_is_advised_only_where_it_mends_something(root: Path) -> None:
+    (root / "images" / "1.txt").unlink()
+    (root / "images" / "orphan.txt").write_text("ohwx")
+    ran = musabi(root)
+    assert ran.returncode == 2
+    assert "3 images" not in ran.stdout and "Looked at, but not trained on: 1." in ran.stdout
+    assert "by hand or with musabi caption, or pass --allow-missing-captions" in ran.stdout
+    assert "orphan.txt has no picture of its name." in ran.stdout
+    assert "--fix" not in ran.stderr and f"musabi caption {root / 'dataset.toml'}" in ran.stderr
+    for image in (root / "images").glob("*.jpg"):
+        image.unlink()
+    empty = musabi(root).stdout
+    assert empty.startswith("For Z-Image: no images, 0 steps an epoch\n") and "Buckets" not in empty
+
+
+def test_a_job_file_is_checked_for_its_own_model(root: Path) -> None:
+    (root / "job.toml").write_text('model = "qwen-image"\ndataset_config = "dataset.toml"\n')
+    command = [sys.executable, "-m", "musabi", "check", "job.toml", "--set", "target_steps=10"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ(root), cwd=root)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("For Qwen-Image: 3 images, 2 steps an epoch\n10 target steps")
+
+
+def test_a_folder_or_nothing_in_the_place_of_a_dataset_toml_is_said_so(root: Path) -> None:
+    for name, said in {
+        "": f"{root} is a folder. Name the dataset TOML in it: {root / 'dataset.toml'}",
+        "images": f"is a folder. Name a dataset TOML. One is written by: musabi init MODEL {root / 'images'}",
+        "nothing": f"{root / 'nothing'} is not there.",
+    }.items():
+        command = [sys.executable, "-m", "musabi", "check", str(root / name)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ(root))
+        assert ran.returncode == 2 and said in ran.stderr, ran.stderr
 
 
 def test_a_mended_copy_is_made_and_can_be_checked(root: Path) -> None:
@@ -99,6 +133,7 @@ def test_a_mended_copy_is_made_and_can_be_checked(root: Path) -> None:
         (("--target-steps", "0"), "--target-steps"),
         (("--set", "nonsense"), "is not NAME=VALUE"),
         (("--html", "/proc/no/sheet.html"), "/proc"),
+        (("--html", "/proc"), "/proc is a folder. Name a file, such as /proc/sheet.html."),
     ],
 )
 def test_what_can_not_be_right_is_said_in_a_sentence(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from musabi.job.events import read
+from musabi.job.publishing import destination_of, unpublished_run
 from musabi.job.record import newest_run
 from peers.loopback_runpod import KEY, POD, LoopbackRunpod, running_runpod
 from small.space import Space
@@ -69,6 +70,11 @@ def test_what_could_not_be_published_is_not_deleted_with_the_pod(
     assert wait_for_stop(runpod) == [("POST", f"/pods/{POD}/stop")]
     said = said_after(space)
     assert "Publishing failed" in said and "stopped and not deleted" in said
+    assert unpublished_run(space.root / "runs") is not None
+    run = newest_run(space.root / "runs")
+    assert run is not None and destination_of(run, None) == str(tmp_path / "file" / "results")
+    space.ok("publish", run.path.name, "--to", str(tmp_path / "results"))
+    assert unpublished_run(space.root / "runs") is None
 
 
 def test_a_full_disk_does_not_keep_a_failed_run_from_stopping_the_pod(

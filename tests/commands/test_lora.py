@@ -50,6 +50,8 @@ def test_wrong_requests_end_with_2_and_a_sentence(files: list[Path], tmp_path: P
     out = tmp_path / "o.safetensors"
     cases = {
         ("inspect", tmp_path / "gone.safetensors"): "is not there",
+        ("inspect", tmp_path): "is a folder",
+        ("merge", *files, "--weights", "0.5", "0.25", "--output", out): "no spaces: --weights 0.5,0.25",
         ("merge", *files, "--weights", "0.7;0.5", "--output", out): "is not numbers with commas",
         ("merge", *files, "--weights", "0.7", "--output", out): "2 files and 1 weights",
         ("merge", *files, "--output", tmp_path / "o.txt"): "must end in .safetensors",
@@ -59,6 +61,19 @@ def test_wrong_requests_end_with_2_and_a_sentence(files: list[Path], tmp_path: P
         done = musabi(*argv)
         assert done.returncode == 2 and message in done.stderr, (argv, done.stderr)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["merge", "ema"])
+def test_a_file_that_is_there_is_kept_unless_asked_otherwise(
+    verb: str, files: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "o.safetensors"
+    out.write_bytes(b"kept")
+    refused = musabi(verb, *files, "--output", out)
+    assert refused.returncode == 2 and "is there already" in refused.stderr
+    assert out.read_bytes() == b"kept"
+    assert musabi(verb, *files, "--output", out, "--overwrite").returncode == 0
+    assert out.stat().st_size > 4
 
 
 def test_the_verbs_cost_a_start_no_numpy() -> None:

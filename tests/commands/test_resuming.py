@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from musabi.commands.resuming import newest_state
+from musabi.commands.resuming import newest_state, newest_training
 from musabi.job.model import Job
 from musabi.job.new_run import new_record
 from musabi.job.plan import Plan, Schedule
-from musabi.job.record import RunRecord
+from musabi.job.record import RunFolder, RunRecord, newest_run
 
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 TIMING = Schedule(
@@ -49,3 +49,16 @@ def test_the_state_at_the_end_counts_where_its_lora_is_there(job: Job, record: R
 def test_a_run_killed_before_its_last_lora_goes_on_from_the_state_before(job: Job, record: RunRecord) -> None:
     point = newest_state(job, ANY, record)
     assert point is not None and (point.state.name, point.step) == ("a-000002-state", 8)
+
+
+@pytest.mark.parametrize("text", ['{"created": 9e9}', '{"created": "never"}', "directory"])
+def test_a_run_whose_record_is_odd_is_no_run_to_go_on_with(
+    record: RunRecord, tmp_path: Path, text: str
+) -> None:
+    whole, odd = RunFolder(tmp_path / "runs" / "a-1"), RunFolder(tmp_path / "runs" / "odd")
+    for run in (whole, odd):
+        run.path.mkdir(parents=True)
+    whole.save(record)
+    odd.record_file.mkdir() if text == "directory" else odd.record_file.write_text(text)
+    for found in (newest_training(tmp_path / "runs", "a"), newest_run(tmp_path / "runs")):
+        assert found is not None and found.path == whole.path

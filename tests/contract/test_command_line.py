@@ -203,7 +203,7 @@ def test_a_missing_positional_argument_is_named() -> None:
 def test_a_script_that_is_not_there_is_named_with_the_nearest() -> None:
     (fault,) = faults(committed(), "zimage_train_networks.py", [])
     assert fault.message == (
-        "The installed musubi-tuner has no script zimage_train_networks.py. Did you mean zimage_train_network.py?"
+        "musubi-tuner 0.3.4 (30c658c) has no script zimage_train_networks.py. Did you mean zimage_train_network.py?"
     )
 
 

@@ -51,6 +51,19 @@ def test_it_says_whether_this_is_what_musabi_was_made_for(space: Path) -> None:
     assert "script a.py: added" in values["differences"]
 
 
+def test_a_quoted_line_is_split_and_an_empty_one_refused(space: Path) -> None:
+    assert run(space, "--command", "a.py --dim 3").returncode == 0
+    assert 'for --dim, not "ten"' in run(space, "--command", "a.py --dim ten").stdout
+    for command, said in {"": "names no script", "a.py 'x": "not closed"}.items():
+        done = run(space, "--command", command)
+        assert done.returncode == 2 and said in done.stderr
+
+
+def test_where_none_is_installed_the_version_that_is_checked_against_is_named(tmp_path: Path) -> None:
+    said = run(tmp_path, "--command", "b.py").stdout
+    assert "installed" not in said and "musubi-tuner 0.3.4 (30c658c) has no script b.py." in said
+
+
 def test_it_checks_a_command_line(space: Path) -> None:
     assert run(space, "--command", "a.py", "--", "--dim", "3").returncode == 0
     done = run(space, "--command", "a.py", "--json", "--", "--dim", "x")

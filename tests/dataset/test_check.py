@@ -80,7 +80,9 @@ def test_a_folder_without_images_is_an_error(folder: Any) -> None:
 
 def test_a_folder_without_images_says_where_they_may_be(folder: Any) -> None:
     folder.add("a.gif")
-    assert "does not take a.gif. Save them as PNG or JPEG." in refusal(check(folder.config()))
+    assert "does not take a.gif. Save them as PNG or JPEG, or run musabi check --fix" in refusal(
+        check(folder.config())
+    )
     (folder.images / "10_woman").mkdir()
     assert "subfolders (10_woman). Move the images up." in refusal(check(folder.config()))
 
@@ -215,7 +217,9 @@ def test_ignored_files_are_a_warning_and_subfolders_a_note(folder: Any) -> None:
     folder.add("b.Jpg")
     (folder.images / "old").mkdir()
     report = check(folder.config())
-    assert said(report, "warning")[0].startswith(f"The trainer passes over 1 file in {folder.images}: b.Jpg.")
+    (warning,) = said(report, "warning")
+    assert warning.startswith(f"The trainer passes over 1 file in {folder.images}: b.Jpg.")
+    assert warning.endswith("musabi check --fix makes a copy that has them converted.")
     assert said(report, "note") == [f"The trainer does not look into the subfolders of {folder.images}: old."]
 
 

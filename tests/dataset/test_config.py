@@ -54,10 +54,11 @@ def test_without_a_cache_directory_the_image_directory_is_it(write_toml: Write, 
 
 
 def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:
-    assert "Copy dataset.toml.example" in refusal(tmp_path / "dataset.toml")
+    assert "Make one with musabi init" in refusal(tmp_path / "dataset.toml")
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").touch()
     assert "ends in .toml" in refusal(tmp_path / "dataset.yaml")
 
 

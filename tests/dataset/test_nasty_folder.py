@@ -96,7 +96,7 @@ KINDS = (
         ("sent.jpg", "from HEIC"),
     ),
     Kind("turned.jpg", turned, "warning", "stored turned", ("turned.jpg", "upright")),
-    Kind("deep.png", deep, "error", "almost white", ("deep.png", "8 bits")),
+    Kind("deep.png", deep, "error", "16 bits a channel", ("deep.png", "8 bits a channel")),
     Kind(
         "print.jpg",
         lambda path: photo(17).convert("CMYK").save(path),
@@ -134,7 +134,7 @@ KINDS = (
         "accents.png",
         lambda path: photo(22).save(path),
         "error",
-        "looks like Windows-1252",
+        "looks like Windows-1252. Save it as UTF-8, or run musabi check --fix for a copy that is.",
         ("accents.png", "Windows-1252"),
         caption="ohwx in a café, très élégant".encode("cp1252"),
     ),

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from musabi.dataset.prompts import Prompt, PromptRules, prompt_line, read_prompts
+from musabi.dataset.prompts import Prompt, PromptRules, prompt_line, prompt_rules, read_prompts
 from musabi.errors import RequestError
+from musabi.recipes import load
 
 
 def write(folder: Path, text: str) -> Path:
@@ -119,3 +120,28 @@ def test_files_of_a_prompt_are_written_too(tmp_path: Path) -> None:
     line = f"A photo --w 64 --i {one} --ci {one} --ci {two}"
     (prompt,) = read_prompts(write(tmp_path, line), rules)
     assert prompt_line(prompt) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("A photo", "--i PICTURE and --of target_index=1,control_index=0"),
+        ("A photo --i {file}", "--of target_index=1,control_index=0"),
+        ("A photo --of target_index=1", "--i PICTURE"),
+    ],
+)
+def test_a_line_without_what_the_model_needs_is_refused(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "a.png"
+    file.touch()
+    rules = PromptRules("One-frame", frozenset({"i", "of"}), needs=("i", "of"))
+    path = write(tmp_path, f"A whole line --i {file} --of target_index=1\n{line.format(file=file)}")
+    with pytest.raises(RequestError) as caught:
+        read_prompts(path, rules)
+    assert str(caught.value) == (
+        f"{path}, line 2: One-frame can't render a prompt without {said}. Add it to the line."
+    )
+
+
+def test_the_rules_of_a_recipe_say_what_it_needs() -> None:
+    assert prompt_rules(load("wan2.1-flf2v-14b")).needs == ("i", "ei", "ci", "of")
+    assert prompt_rules(load("z-image")).needs == ()

@@ -1,9 +1,12 @@
 """Checkpoints are converted one after another, beside what goes on."""
 
+import os
 import time
 from pathlib import Path
 
-from musabi.job.converting import Conversions
+import pytest
+
+from musabi.job.converting import NO_TIME, Conversions, clear_parts
 from musabi.job.plan import Step
 
 
@@ -60,3 +63,45 @@ def test_a_conversion_that_hangs_does_not_keep_the_run(tmp_path: Path) -> None:
     conversions.add(tmp_path / "a.safetensors")
     assert conversions.finish(0.5) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_where_the_run_is_to_end_the_wait_is_short_and_what_was_left_is_noted(tmp_path: Path) -> None:
+    conversions = Conversions(sleeping)
+    for name in ("a", "b"):
+        conversions.add(tmp_path / f"{name}.safetensors")
+    began, asked = time.monotonic(), 0
+
+    def in_a_hurry() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 3
+
+    assert conversions.finish(50, in_a_hurry) == []
+    assert time.monotonic() - began < 20 and asked > 3
+    assert conversions.failed == {tmp_path / f"{name}.safetensors": NO_TIME for name in ("a", "b")}
+
+
+def test_a_part_that_is_the_same_file_as_the_final_one_goes_too(tmp_path: Path) -> None:
+    """A rename from one name of a file to another of its names does nothing."""
+
+    def linking(lora: Path) -> Step:
+        part, final = lora.with_suffix(".part"), lora.with_suffix(".final")
+        os.link(lora, final)
+        return Step("convert", "Convert", ("ln", str(lora), str(part)), output=(part, final))
+
+    (tmp_path / "a.safetensors").write_text("a")
+    conversions = Conversions(linking)
+    conversions.add(tmp_path / "a.safetensors")
+    assert conversions.finish(30) == [tmp_path / "a.final"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.final", "a.safetensors"]
+
+
+def test_only_this_runs_half_written_files_are_removed(tmp_path: Path) -> None:
+    mine = (".demo.part.safetensors", ".demo-000004.part.safetensors", "..demo.part.safetensors.ab1_.part")
+    others = (".demo2.part.safetensors", ".demo.v2.part.safetensors", "demo.safetensors", ".other.part")
+    for name in (*mine, *others):
+        (tmp_path / name).touch()
+    clear_parts(tmp_path, "demo")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    clear_parts(tmp_path / "nowhere", "demo")

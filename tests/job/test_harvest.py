@@ -308,3 +308,32 @@ def test_states_that_a_killed_runner_had_no_time_to_remove_go_with_the_rest(
         os.utime(state, (record.created + epoch, record.created + epoch))
     assert collect_left_behind(record) == []
     assert [path.name for path in job.output_dir.glob("*-state")] == ["demo-000003-state"]
+
+
+def test_what_can_not_be_moved_stays_and_keeps_nothing_else_back(step: Step) -> None:
+    assert step.staging is not None
+    output = step.staging.parent
+    (output / "sample").write_text("a file where the folder should be")
+    picture = step.staging / "sample" / "n_e000001_00_20260101000000_000.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"\x89PNG" + PNG_END)
+    write_lora(step.staging / "n-000001.safetensors")
+    troubles: list[OSError] = []
+    files = harvest(step, output, "n", final=True, trouble=troubles.append)
+    assert [file.path.name for file in files] == ["n-000001.safetensors"]
+    assert len(troubles) == 1 and picture.exists()
+
+
+def test_a_resumed_checkpoint_is_never_shifted_twice(step: Step) -> None:
+    """What did not get its place the first time is as it was written."""
+    assert step.staging is not None
+    leg = replace(step, epoch_offset=10, step_offset=60)
+    write_lora(step.staging / "n-000002.safetensors", {"ss_epoch": "2"})
+    output = step.staging.parent / "output"
+    output.write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="output"):
+        harvest(leg, output, "n")
+    output.unlink()
+    assert len(harvest(leg, output, "n")) == 1 and names(step.staging) == []
+    header = safetensors_header(output / "n-000012.safetensors")
+    assert header is not None and header[1]["__metadata__"] == {"ss_epoch": "12"}

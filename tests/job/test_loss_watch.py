@@ -118,3 +118,13 @@ def test_only_the_trainings_own_loss_is_watched_and_a_verdict_comes_once() -> No
 def test_the_mend_names_a_state_only_where_there_is_one() -> None:
     assert "go on from demo-000004-state" in mend("demo-000004-state")
     assert "--resume" not in mend(None)
+
+
+def test_a_loss_that_is_no_number_after_a_high_one_spoils_no_state_from_before_it() -> None:
+    verdict, _ = watch([0.1] * 20 + [0.5] * 30 + [math.nan])
+    assert verdict is not None and verdict.bad_from == 51
+
+
+def test_an_explosion_began_where_the_loss_was_too_high_for_the_first_time() -> None:
+    verdict, _ = watch([0.1] * 20 + [0.5] * 30 + [100.0 * 1.1**n for n in range(40)])
+    assert verdict is not None and verdict.bad_from == 51

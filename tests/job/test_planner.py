@@ -74,7 +74,7 @@ def test_the_last_epoch_has_no_number(make_job: MakeJob) -> None:
     assert names == ("demo-000002.safetensors", "demo.safetensors")
 
 
-def test_disk_need_counts_checkpoints_and_the_states_that_are_kept(make_job: MakeJob) -> None:
+def test_disk_need_counts_checkpoints_their_copies_and_the_states_that_are_kept(make_job: MakeJob) -> None:
     job = make_job(max_train_epochs=10, save_every_n_epochs=1, optimizer="adamw", keep_last_states=2)
     timing, _ = schedule(job, 5)
-    assert disk_bytes(job, timing, 1000) == 11 * 1000 * 2 + 3 * 1000 * 12
+    assert disk_bytes(job, timing, 1000) == 11 * 2 * 1000 * 2 + 3 * 1000 * 12

@@ -26,6 +26,7 @@ file = Path(sys.argv[2])
 root = Path(sys.argv[1])
 state, name, seconds = file.read_text().split()
 with (root / "said.txt").open("a") as said:
+    assert os.environ["MUSABI_QUEUED"] == "1"
     print(name, os.environ.get("CUDA_VISIBLE_DEVICES", "all"), *sys.argv[3:], file=said)
 if state == "refused":
     print("Error: The dataset is not there.", file=sys.stderr)
@@ -191,6 +192,52 @@ def test_a_run_that_still_goes_on_is_waited_for(
         ended = carry_out().ended
         runner.kill()
     assert [job.state for job in ended] == [JobState.DONE] and not (tmp_path / "said.txt").exists()
+
+
+@pytest.mark.parametrize("text", ['{"state": "no such state"}', '{"created": "never"}', "[]", None])
+def test_an_odd_record_does_not_end_the_queue(
+    queue: Queue, tmp_path: Path, carry_out: Callable[..., QueueRun], text: str | None
+) -> None:
+    odd = tmp_path / "runs" / "odd"
+    odd.mkdir(parents=True)
+    (odd / "record.json").write_text(text or "{}")
+    begun = left_running(queue, tmp_path, "a", RunState.DONE)
+    begun.runs = ["odd", "a-old"]
+    if text is None:
+        (odd / "record.json").unlink()
+    queue.save(begun)
+    add(queue, "b")
+    assert [job.state for job in carry_out().ended] == [JobState.DONE] * 2
+
+
+def test_a_record_that_is_damaged_while_its_run_goes_on_ends_that_job_alone(
+    queue: Queue, tmp_path: Path, carry_out: Callable[..., QueueRun]
+) -> None:
+    left_running(queue, tmp_path, "a", RunState.RUNNING)
+    add(queue, "b")
+    file = RunFolder(tmp_path / "runs" / "a-old").record_file
+    record = RunRecord.model_validate_json(file.read_text())
+    record.pid, record.pid_started = os.getpid(), process_start(os.getpid())
+    RunFolder(file.parent).save(record)
+    ended = carry_out(look=lambda _jobs: file.write_text("[]") and None).ended
+    assert [job.state for job in ended] == [JobState.FAILED, JobState.DONE]
+    assert "gone or no record" in str(ended[0].message)
+
+
+def test_a_disk_that_fails_for_a_moment_is_said_and_the_queue_goes_on(
+    queue: Queue, tmp_path: Path, carry_out: Callable[..., QueueRun]
+) -> None:
+    add(queue, "a")
+    queue.log_file(queue.job(1)).mkdir()  # the log of its start can't be written
+    warned: list[str] = []
+
+    def mend(text: str) -> None:
+        warned.append(text)
+        queue.log_file(queue.job(1)).rmdir()
+
+    ended = carry_out(warn=mend).ended
+    assert [job.state for job in ended] == [JobState.DONE] and len(warned) == 1
+    assert "goes on" in warned[0] and len(said(tmp_path)) == 1
 
 
 def test_two_who_carry_it_out_take_turns(space: Workspace, queue: Queue) -> None:

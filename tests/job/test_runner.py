@@ -1,5 +1,6 @@
 """The runner against a stand-in trainer: outcomes, stopping, pruning, what the record says."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -104,8 +105,9 @@ def test_an_output_gets_its_name_only_when_the_step_is_done(
 ) -> None:
     written, final = tmp_path / ".part", tmp_path / "comfyui" / "demo.safetensors"
     good = Step("convert", "Convert", ("touch", str(written)), output=(written, final))
-    record = run_to_end(run_folder("pass", after=(good,)), stand_in())
-    assert final.exists() and not written.exists()
+    again = Step("convert", "Convert again", ("ln", str(final), str(written)), output=(written, final))
+    record = run_to_end(run_folder("pass", after=(good, again)), stand_in())
+    assert final.exists() and not written.exists()  # also where both are names of one file
     assert [(file.kind, file.path) for file in record.files] == [("converted", final)]
 
 
@@ -606,3 +608,109 @@ def test_a_stop_ends_both(run_folder: RunFactory, stand_in: type) -> None:
     record = folder.load()
     assert record.state is RunState.STOPPED
     assert [step.state for step in record.steps[:2]] == ["stopped", "stopped"]
+
+
+def test_a_full_disk_under_the_log_and_the_events_ends_no_healthy_training(
+    run_folder: RunFactory, stand_in: type
+) -> None:
+    folder = run_folder("print('some words')")
+    folder.log_file.symlink_to("/dev/full")
+    folder.events_file.symlink_to("/dev/full")
+    record = run_to_end(folder, stand_in())
+    assert (record.state, record.message) == (RunState.DONE, None)
+
+
+def test_a_disk_that_does_not_take_the_log_is_said_once(run_folder: RunFactory, stand_in: type) -> None:
+    folder = run_folder("import time\nfor _ in range(3): print('some words'); time.sleep(0.4)")
+    folder.log_file.symlink_to("/dev/full")
+    assert run_to_end(folder, stand_in()).state is RunState.DONE
+    said = [event.message or "" for event in events.read(folder.events_file)]
+    assert sum("Writing the log failed: No space left on device" in text for text in said) == 1
+
+
+def test_a_resumed_run_converts_what_a_killed_one_left(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    folder = run_folder("import time; time.sleep(2)")
+    output = tmp_path / "output_dir"
+    (output / "comfyui").mkdir(parents=True)
+    whole = (2).to_bytes(8, "little") + b"{}"
+    for name in ("demo-000001", "demo-000002", "demo-000003", "other-000001"):
+        (output / f"{name}.safetensors").write_bytes(whole)
+    (output / "demo-000003.safetensors").write_bytes(whole[:-1])
+    (output / "comfyui" / "demo-000002.safetensors").write_bytes(whole)
+    (output / "comfyui" / ".demo-000001.part.safetensors").write_bytes(whole[:3])
+    record = run_to_end(folder, stand_in())
+    assert [file.path.name for file in record.files if file.kind == "converted"] == [
+        "demo-000001.safetensors"
+    ]
+    assert sorted(path.name for path in (output / "comfyui").iterdir()) == [
+        "demo-000001.safetensors",
+        "demo-000002.safetensors",
+    ]
+
+
+@pytest.mark.slow
+def test_a_stop_is_not_kept_waiting_by_a_conversion(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    engine = stand_in()
+    engine.convert_step = lambda job, source, target: Step("convert", "Convert", ("sleep", "600"))
+    folder = saving_run(run_folder, tmp_path, 0)
+    pid = start_detached(folder, folder.load(), engine)
+    wait_for(lambda: any(event.kind == "checkpoint" for event in events.read(folder.events_file)))
+    time.sleep(1)  # the training is done, its conversion hangs
+    began = time.monotonic()
+    ask_to_stop(folder)
+    os.waitpid(pid, 0)
+    assert time.monotonic() - began < 20
+    said = [event.message or "" for event in events.read(folder.events_file)]
+    assert sum("was not converted: the run ended before that." in text for text in said) == 2
+
+
+def test_memory_that_runs_out_after_a_checkpoint_is_not_tried_again(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    code = trains(tmp_path, "say(kind='checkpoint', file=__file__)\nsys.exit('no memory left')")
+    code = code.replace("__file__", "sys.executable")
+    folder = with_argument(run_folder(code, plan=ways(code), auto_retry=True), "0")
+    assert run_to_end(folder, stand_in()).steps[0].tries == []
+
+
+@pytest.mark.slow
+def test_steps_that_do_not_fit_beside_each_other_run_one_after_the_other(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    """The second needs the memory that the first has."""
+    taken = str(tmp_path / "taken")
+    first = f"import os, time; open({taken!r}, 'w'); time.sleep(2); os.remove({taken!r})"
+    second = f"import os, time; time.sleep(1); os.path.exists({taken!r}) and exit('no memory left')"
+    made_room = f"import pathlib; pathlib.Path({taken!r}).unlink(missing_ok=True)"
+    engine = stand_in()
+    folder = run_folder(made_room, before=beside(first, second))
+    record = run_to_end(folder, engine)
+    assert record.state is RunState.DONE, record.message
+    assert [step.state for step in record.steps] == ["done", "done", "done"]
+    assert any("one after the other" in (event.message or "") for event in events.read(folder.events_file))
+
+
+def test_where_the_second_of_two_steps_can_not_start_the_first_is_ended(
+    run_folder: RunFactory, stand_in: type, tmp_path: Path
+) -> None:
+    pid_file = tmp_path / "pid"
+    write = f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    one, _ = beside(write, "")
+    runner = Runner(run_folder("pass"), stand_in())
+    with pytest.raises(OSError, match="nowhere"):
+        runner._supervise([one, Step("cache-text", "Cache", ("/nowhere/python",), beside=True)])
+    time.sleep(0.5)  # while a process becomes its program, it has no command line
+    assert not has_process(str(pid_file))
+
+
+def has_process(word: str) -> bool:
+    """Tell whether there is a process with that word in its command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in path.read_bytes():
+                return True
+    return False

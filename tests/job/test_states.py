@@ -150,3 +150,17 @@ def test_a_state_without_numbers_pushes_no_other_out(make_job: Callable[..., Job
     write_numbers(bad / "model.safetensors", "F32", struct.pack("<f", float("nan")))
     os.utime(bad, (1001, 1001))
     assert prune_of(record) == []
+
+
+def test_states_without_numbers_are_kept_in_the_same_number_at_most(
+    make_job: Callable[..., Job], legs: list[Leg]
+) -> None:
+    """With ON_BAD_LOSS=go-on they would fill the disk."""
+    job = make_job(keep_last_states=1)
+    record = new_record("a", job, Plan(()), legs=legs)
+    make_states(job.output_dir, *(f"demo-{epoch:06d}-state" for epoch in (1, 2, 3)))
+    for epoch in (2, 3):
+        bad = job.output_dir / f"demo-{epoch:06d}-state"
+        write_numbers(bad / "model.safetensors", "F32", struct.pack("<f", float("nan")))
+        os.utime(bad, (1000 + epoch, 1000 + epoch))
+    assert [path.name for path in prune_of(record)] == ["demo-000002-state"]

@@ -100,6 +100,37 @@ def test_samples_have_a_size_that_the_model_makes(name: str) -> None:
 
 
 @EVERY
+def test_what_a_prompt_must_say_is_known_and_reaches_the_sampler(name: str) -> None:
+    sampling, sampler = load(name).sampling, load(name).scripts.sample
+    assert set(sampling.prompt_needs) <= set(sampling.prompt_flags)
+    said = {"i": "image", "ei": "end_image", "ci": "control", "cn": "control", "of": "one_frame"}
+    if "prompts" not in sampler.flags:
+        assert {said[flag] for flag in sampling.prompt_needs} <= sampler.flags.keys()
+
+
+def test_models_that_start_from_a_picture_can_do_nothing_without_it() -> None:
+    needs = {name: load(name).sampling.prompt_needs for name in names()}
+    from_picture = {name for name in names() if "i2v" in name or name.startswith("framepack")}
+    assert all("i" in needs[name] for name in from_picture | {"wan2.1-one-frame"})
+    edits = {name for name in names() if name.startswith("qwen-image-")} | {"flux1-kontext"}
+    assert {needs[name] for name in edits} == {("ci",)}
+    assert needs["wan2.1-flf2v-14b"] == ("i", "ei", "ci", "of")
+    assert {flags for name, flags in needs.items() if name.startswith("wan2.1-fun-control")} == {
+        ("cn",),
+        ("i", "cn"),
+    }
+    assert needs["z-image"] == ()
+
+
+@EVERY
+def test_traps_name_no_flag_that_a_prompt_can_not_have(name: str) -> None:
+    recipe = load(name)
+    lines = [trap.do for trap in recipe.traps if trap.do.startswith("Write: prompt ")]
+    named = {part.split()[0] for line in lines for part in line.split(" --")[1:]}
+    assert named <= set(recipe.sampling.prompt_flags)
+
+
+@EVERY
 def test_refused_arguments_are_ones_that_a_script_of_the_model_has(name: str, surface: Surface) -> None:
     recipe = load(name)
     known = {flag for file in recipe.scripts.files for flag in surface.scripts[file].options}

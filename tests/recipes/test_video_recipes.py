@@ -45,6 +45,7 @@ SAID: dict[Meaning, tuple[str, ...]] = {
     "control": ("control.png",),
     "latents": ("latent.safetensors",),
     "output_type": ("images",),
+    "one_frame": ("target_index=1,control_index=0",),
 }
 
 # Blocks of each kind, from the models' own classes on the meta device, and the modules that a LoRA has in all.
@@ -196,10 +197,8 @@ def test_the_families_share_their_encoders() -> None:
 def test_single_frames_are_sampled_with_the_indices_that_are_trained(name: str) -> None:
     recipe = load(name)
     example = recipe.dataset.example
-    sampled = {argument.flag: argument.value for argument in recipe.scripts.sample.always}
-    indices = dict(
-        part.split("=") for part in str(sampled["--one_frame_inference"]).split(",") if "=" in part
-    )
+    indices = dict(part.split("=") for part in str(recipe.sampling.one_frame).split(",") if "=" in part)
+    assert recipe.scripts.sample.flags["one_frame"] == "--one_frame_inference"
     assert [int(index) for index in indices["control_index"].split(";")] == example["fp_1f_clean_indices"]
     assert int(indices["target_index"]) == example["fp_1f_target_index"]
     assert recipe.dataset.control == "each_index"

@@ -23,13 +23,26 @@ def fetch_first(settings: Settings, job: Job, *, quiet: bool = False) -> None:
         return
     own = places_of_weights(settings, load(job.model))
     missing = [role for role, path in own.items() if job.weights[role] == path and not _is_here(path)]
+    from musabi.commands.fetching import fetch_model, missing_tokenizer_sets
+
+    missing += missing_tokenizer_sets(settings, job.model)
     if not missing:
         return
-    from musabi.commands.fetching import fetch_model
-
     if not quiet:
         say(f"Fetching what {load(job.model).title} needs: {', '.join(missing)}.")
-    fetch_model(settings, job.model, as_json=quiet)
+    fetch_model(settings, job.model, only=tuple(missing), as_json=quiet)
+
+
+def read_first(settings: Settings, job: Job) -> None:
+    """Read the dataset TOML and the prompts, so that a slip in them is found before anything is fetched.
+
+    Raises:
+        RequestError: one of them is wrong.
+    """
+    from musabi.dataset.prompts import prompt_rules, read_prompts
+
+    what_to_check(settings)
+    read_prompts(job.sample_prompts, prompt_rules(load(job.model)))
 
 
 def caption_first(settings: Settings, *, quiet: bool = False) -> None:

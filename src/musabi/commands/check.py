@@ -2,14 +2,15 @@
 
 import os
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from musabi.commands.options import Json, MissingCaptions, Set, settings_from
+from musabi.commands.options import Json, MissingCaptions, Set, job_file_settings, settings_from
 from musabi.commands.show import say, say_json
 from musabi.errors import ExitCode, RequestError
 from musabi.settings import Settings
@@ -28,7 +29,9 @@ MOST_BUCKETS = 12
 def check_verb(
     config: Annotated[
         Path | None,
-        typer.Argument(help="The dataset TOML; DATASET_CONFIG where not given.", show_default=False),
+        typer.Argument(
+            help="The dataset TOML, or a job file; DATASET_CONFIG where not given.", show_default=False
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="The model to check it for; MODEL where not given.")
@@ -61,9 +64,13 @@ def check_verb(
 
     if to is not None and not fix:
         raise RequestError("--to says where --fix puts its copy. Pass --fix as well.")
-    settings = settings_from(
+    if html is not None:
+        from musabi.dataset.sheet import require_no_folder
+
+        require_no_folder(html)
+    settings = _settings(
+        config,
         pairs,
-        dataset_config=str(config) if config else None,
         model=model,
         trigger_word=trigger_word,
         target_steps=target_steps,
@@ -77,11 +84,36 @@ def check_verb(
     if mended is None and not report.trainable:
         if as_json:
             raise typer.Exit(ExitCode.WRONG_REQUEST)
-        errors = sum(finding.level == "error" for finding in report.findings)
-        raise RequestError(
-            f"{_count(errors, 'error')} would stop a training. Mend what is said above, or make a mended copy "
-            "with: musabi check --fix"
-        )
+        raise RequestError(_what_to_do(report))
+
+
+def _settings(config: Path | None, pairs: list[str] | None, **named: Any) -> Settings:  # noqa: ANN401 - any setting
+    """Return the settings for a dataset TOML, or those of a job file, with what is named besides over them."""
+    if config is None or not _is_job_file(config):
+        return settings_from(pairs, dataset_config=str(config) if config else None, **named)
+    settings_from(pairs)  # refuses what is no pair
+    split = (pair.partition("=") for pair in pairs or [])
+    given = {name.strip().lower(): value for name, _, value in split}
+    return job_file_settings(config, given | {name: one for name, one in named.items() if one is not None})
+
+
+def _is_job_file(path: Path) -> bool:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return "datasets" not in values and ("dataset_config" in values or "model" in values)
+
+
+def _what_to_do(report: "Report") -> str:
+    """Return how many errors there are, and the commands that mend some of them."""
+    errors = [finding for finding in report.findings if finding.level == "error"]
+    said = f"{_count(len(errors), 'error')} would stop a training. Mend what is said above"
+    if any(finding.mended_by == "musabi check --fix" for finding in errors):
+        return f"{said}, or make a mended copy with: musabi check --fix"
+    if any(finding.mended_by == "musabi caption" for finding in errors):
+        return f"{said}. Captions are written by: musabi caption {report.config}"
+    return f"{said}."
 
 
 def what_to_check(settings: Settings) -> "tuple[DatasetConfig, Asked]":
@@ -104,6 +136,7 @@ def what_to_check(settings: Settings) -> "tuple[DatasetConfig, Asked]":
             (found for one in recipe.tokenizers if (found := _in_hub_cache(settings, one.repo, one.folder))),
             None,
         ),
+        model=recipe.title,
     )
 
 
@@ -145,13 +178,18 @@ def progress_bar(doing: str, *, quiet: bool = False) -> "Iterator[Progress | Non
 
 def check_as_text(report: "Report") -> str:
     """Return what a check found: the numbers, the buckets, then each finding on a line."""
-    lines = [f"{report.trained_on}, {_count(report.steps_per_epoch, 'step')} an epoch"]
+    model = f"For {report.asked.model}: " if report.asked.model else ""
+    lines = [f"{model}{report.trained_on}, {_count(report.steps_per_epoch, 'step')} an epoch"]
+    if report.left_out:
+        lines.append(f"Looked at, but not trained on: {report.left_out}. Why is said below.")
     if report.epochs is not None:
         steps = report.epochs * report.steps_per_epoch
         lines.append(
             f"{report.asked.target_steps} target steps: {_count(report.epochs, 'epoch')}, {steps} steps"
         )
-    lines += ["Buckets:", *(f"  {bucket_words(bucket)}" for bucket in report.buckets[:MOST_BUCKETS])]
+    if report.buckets:
+        lines.append("Buckets:")
+    lines += [*(f"  {bucket_words(bucket)}" for bucket in report.buckets[:MOST_BUCKETS])]
     if len(report.buckets) > MOST_BUCKETS:
         lines.append(f"  and {len(report.buckets) - MOST_BUCKETS} more")
     lines += [f"{finding.level}: {finding.message}" for finding in report.findings]

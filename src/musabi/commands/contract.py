@@ -1,5 +1,6 @@
 """The verb that compares what is asked of the trainer with what its installed version accepts: contract."""
 
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -58,6 +59,8 @@ def contract_verb(
     """
     if arguments and script is None:
         raise RequestError("Arguments are checked for a script. Name it with --command SCRIPT.")
+    if script is not None:
+        script, arguments = _split(script, arguments or [])
     settings = settings_from(pairs)
     checking = script is not None or dataset is not None
     surface = _surface(settings, checkout, fresh=write is not None, checking=checking)
@@ -71,6 +74,17 @@ def contract_verb(
         _tell_surface(surface, diff, as_json)
     else:
         say_json({"written": str(write)}) if as_json else say(f"Written to {write}: {_counts(surface)}.")
+
+
+def _split(command: str, behind: list[str]) -> tuple[str, list[str]]:
+    """Return the script and its arguments, where the whole line may have been given as one."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        raise RequestError(f"--command {command} has a quotation mark that is not closed.") from None
+    if not words:
+        raise RequestError("--command names no script. Write one, such as wan_train_network.py.")
+    return words[0], [*words[1:], *behind]
 
 
 def _surface(settings: Settings, checkout: Path | None, *, fresh: bool, checking: bool) -> Surface:

@@ -1,6 +1,7 @@
 """Fetching what a model needs: what is asked for, what is here, and the transfer itself."""
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import typer
 from musabi.errors import ExitCode
 from musabi.hub.access import Access
 from musabi.hub.listing import list_files
-from musabi.hub.weights import Places, hub_cache, wanted_sets
+from musabi.hub.weights import Places, hub_cache, tokenizer_name, wanted_sets
+from musabi.recipes import load
 from musabi.settings import Settings
 
 
@@ -45,8 +47,32 @@ def what_to_fetch(settings: Settings, access: Access, model: str) -> list[FileTo
     return rows
 
 
-def fetch_model(settings: Settings, model: str, *, as_json: bool = False) -> None:
+def as_the_recipe_says(model: str) -> list[str]:
+    """Return a line for each set of weights: about how large it is, and its files."""
+    weights = load(model).weights
+    return [
+        f"{one.gigabytes:6.1f} GB  {role}: {one.repo}: {', '.join(one.files)}"
+        for role, one in weights.items()
+    ]
+
+
+def missing_tokenizer_sets(settings: Settings, model: str) -> list[str]:
+    """Return the names of the model's sets of tokenizer files that are not in the hub cache."""
+    from musabi.engines.musubi.environment import missing_tokenizer
+
+    recipe = load(model)
+    cache = hub_cache(dict(os.environ) | {"HF_HOME": str(settings.hf_home)})
+    return [
+        tokenizer_name(number)
+        for number, one in enumerate(recipe.tokenizers, start=1)
+        if missing_tokenizer(one, cache, model)
+    ]
+
+
+def fetch_model(settings: Settings, model: str, *, only: tuple[str, ...] = (), as_json: bool = False) -> None:
     """Fetch what is missing of a model's files, with everything that the bootstrap knows about transfers.
+
+    `only` names the sets of files, such as vae; all where it is empty.
 
     Raises:
         typer.Exit: it failed; what and why was said.
@@ -55,6 +81,6 @@ def fetch_model(settings: Settings, model: str, *, as_json: bool = False) -> Non
     from musabi.pod.bootstrap.run import bootstrap
 
     options = bootstrap_options(settings.model_copy(update={"model": model, "skip_model_download": False}))
-    code = bootstrap(options, profile="weights", json=as_json, weights=True)
+    code = bootstrap(replace(options, only=only), profile="weights", json=as_json, weights=True)
     if code != ExitCode.DONE:
         raise typer.Exit(int(code))

@@ -14,7 +14,7 @@ from musabi.commands.view import describe, follow_events
 from musabi.errors import ExitCode, MachineError, RequestError
 from musabi.job.events import Event, read
 from musabi.job.launch import STOP_SECONDS, ask_to_stop
-from musabi.job.record import GOING_ON, RunFolder, going_on, newest_run
+from musabi.job.record import GOING_ON, RunFolder, going_on, newest_run, readable_runs
 from musabi.settings import Settings
 
 Run = Annotated[
@@ -193,10 +193,8 @@ def newest_worth_telling(settings: Settings) -> RunFolder:
     Raises:
         RequestError: there is no run.
     """
-    from musabi.job.record import runs
-
-    for folder in reversed(runs(settings.space.runs)):
-        if folder.load().plan.get("schedule"):
+    for folder, record in readable_runs(settings.space.runs):
+        if record.plan.get("schedule"):
             return folder
     return newest_or_named(settings, None)
 

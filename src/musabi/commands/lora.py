@@ -10,6 +10,7 @@ from musabi.commands.show import say, say_json
 from musabi.errors import RequestError
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over the file where it is there.")]
 
 
 def inspect_verb(
@@ -38,6 +39,7 @@ def merge_verb(
         int | None,
         typer.Option("--rank", min=1, help="Cut the result down to this rank.", show_default=False),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Merge LoRAs of one model: the result adds the weighted sum of what they add.
@@ -47,7 +49,8 @@ def merge_verb(
     from musabi.lora.merge import merge
     from musabi.recipes.lora_models import known_models
 
-    _require_safetensors(output, files)
+    _require_commas(files, weights)
+    _require_output(output, files, overwrite=overwrite)
     done = merge(files, _numbers(weights, len(files)), output, known_models(), rank)
     if as_json:
         say_json(vars(done))
@@ -82,6 +85,7 @@ def ema_verb(
     as_given: Annotated[
         bool, typer.Option("--as-given", help="Take the files in the order in which they are named.")
     ] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Average the checkpoints of a run, later ones the more (post-hoc EMA).
@@ -90,7 +94,7 @@ def ema_verb(
     """
     from musabi.lora.ema import ema
 
-    _require_safetensors(output, files)
+    _require_output(output, files, overwrite=overwrite)
     done = ema(files, output, beta=beta, beta2=beta2, sigma_rel=sigma_rel, as_given=as_given)
     if as_json:
         say_json({"path": output, "files": [{"path": path, "share": share} for path, share in done]})
@@ -109,11 +113,32 @@ def _numbers(text: str | None, count: int) -> list[float]:
         raise RequestError(f'--weights {text} is not numbers with commas, such as "0.7,0.5".') from None
 
 
-def _require_safetensors(output: Path, files: list[Path]) -> None:
+def _require_commas(files: list[Path], weights: str | None) -> None:
+    """Refuse numbers among the files: weights that were written with spaces between them."""
+    numbers = [str(file) for file in files if _is_number(str(file)) and not file.exists()]
+    if weights is not None and numbers:
+        raise RequestError(
+            f"Write the weights with commas and no spaces: --weights {','.join([weights, *numbers])}"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _require_output(output: Path, files: list[Path], *, overwrite: bool) -> None:
     if output.suffix != ".safetensors":
         raise RequestError(f"{output} must end in .safetensors, or it is not taken for a LoRA.")
     if any(output.exists() and file.exists() and output.samefile(file) for file in files):
         raise RequestError(f"{output} is one of the files that are read. Name another file to write.")
+    if output.is_dir():
+        raise RequestError(f"{output} is a folder. Name a file to write.")
+    if output.exists() and not overwrite:
+        raise RequestError(f"{output} is there already. Name another file, or pass --overwrite.")
 
 
 def register(app: typer.Typer) -> None:

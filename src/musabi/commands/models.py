@@ -10,7 +10,7 @@ import typer
 
 from musabi.commands.options import Json, Set, settings_from
 from musabi.commands.show import say, say_json
-from musabi.errors import RequestError
+from musabi.errors import MachineError, RequestError
 from musabi.recipes import load
 from musabi.settings import Settings
 
@@ -94,14 +94,20 @@ def download_verb(
 
 def _download_model(settings: Settings, access: Access, name: str, *, dry_run: bool, as_json: bool) -> None:
     """Fetch a model's files to their places, or say what that would be."""
-    from musabi.commands.fetching import fetch_model, what_to_fetch
+    from musabi.commands.fetching import as_the_recipe_says, fetch_model, what_to_fetch
+    from musabi.hub.faults import HubError
     from musabi.hub.listing import gigabytes
 
     model = load(name).name
     if not dry_run:
         fetch_model(settings, model, as_json=as_json)
         return
-    rows = what_to_fetch(settings, access, model)
+    try:
+        rows = what_to_fetch(settings, access, model)
+    except HubError as problem:
+        for line in as_the_recipe_says(model):
+            say(line)
+        raise MachineError(f"{problem} The sizes above are the recipe's.") from None
     if as_json:
         say_json([row.as_json() for row in rows])
         return

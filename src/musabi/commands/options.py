@@ -9,6 +9,7 @@ import typer
 
 from musabi.children import NOT_SECRET, SECRET_NAME
 from musabi.errors import RequestError
+from musabi.recipes.load import OWN_FOLDER
 from musabi.settings import Settings, load
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -65,7 +66,7 @@ def settings_from(pairs: list[str] | None = None, **named: Any) -> Settings:  # 
                 f"--set {name} would show a secret to everyone who lists processes. Export it instead."
             )
         given[name.strip().lower()] = value
-    return load(os.environ, given | _given(named))
+    return _with_recipes(load(os.environ, given | _given(named)))
 
 
 def job_file_settings(path: Path, named: dict[str, Any]) -> Settings:
@@ -78,6 +79,8 @@ def job_file_settings(path: Path, named: dict[str, Any]) -> Settings:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except IsADirectoryError:
+        raise RequestError(f"{path} is a folder. Name the job file in it: {path / 'job.toml'}.") from None
     except FileNotFoundError:
         raise RequestError(
             f"The job file {path} is not there. Make one with: musabi init z-image ."
@@ -89,7 +92,14 @@ def job_file_settings(path: Path, named: dict[str, Any]) -> Settings:
         for name, value in values.items()
         if name in PATHS and isinstance(value, str) and value and not value.startswith("~")
     }
-    return load(os.environ, values | places | _given(named))
+    return _with_recipes(load(os.environ, values | places | _given(named)))
+
+
+def _with_recipes(settings: Settings) -> Settings:
+    """Let recipes be found where the settings say, from wherever that was set."""
+    if settings.musabi_recipes is not None:
+        os.environ[OWN_FOLDER] = str(settings.musabi_recipes)
+    return settings
 
 
 def _given(named: dict[str, Any]) -> dict[str, Any]:

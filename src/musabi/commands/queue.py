@@ -123,12 +123,7 @@ def run_verb(
     except KeyboardInterrupt:
         say("The queue rests; what runs goes on. Take it up again with: musabi queue run")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    if as_json:
-        say_json({"jobs": [job.model_dump(mode="json") for job in ended]})
-    else:
-        say("\n".join(job.describe() for job in ended) or "Nothing waits in the queue.")
     if ended:
-        _end_pod(queue, ended, quiet=as_json)
         raise typer.Exit(worst(job.exit_code or 0 for job in ended))
 
 
@@ -158,7 +153,10 @@ def own_copy(job_file: Path, name: str | None) -> str:
 def _in_turn(
     settings: Settings, queue: Queue, places: tuple[str | None, ...], *, as_json: bool
 ) -> list[QueuedJob]:
-    """Carry the queue out, once nobody else does."""
+    """Carry the queue out, once nobody else does, and do with the pod what is asked for then.
+
+    The queue counts as carried out to the very end, so that no run's end stops the pod before its report.
+    """
     with queue.carried_out(wait=False) as mine:
         if mine:
             return _carry_out(settings, queue, places, quiet=as_json)
@@ -172,9 +170,23 @@ def _carry_out(
     settings: Settings, queue: Queue, places: tuple[str | None, ...], *, quiet: bool
 ) -> list[QueuedJob]:
     shown = _Shown(settings.space.runs)
-    told: dict[str, Any] = {} if quiet else {"tell": lambda job: say(job.describe()), "look": shown.look}
+    told: dict[str, Any] = {
+        "tell": lambda job: say(job.describe()),
+        "look": shown.look,
+        "warn": say,
+    }
     start = (sys.executable, "-P", "-m", "musabi", "run")
-    return QueueRun(queue, settings.space.runs, start, os.environ, places=places, **told).carry_out()
+    several = QueueRun(
+        queue, settings.space.runs, start, os.environ, places=places, **({} if quiet else told)
+    )
+    ended = several.carry_out()
+    if quiet:
+        say_json({"jobs": [job.model_dump(mode="json") for job in ended]})
+    else:
+        say("\n".join(job.describe() for job in ended) or "Nothing waits in the queue.")
+    if ended:
+        _end_pod(queue, ended, quiet=quiet)
+    return ended
 
 
 class _Shown:
@@ -210,16 +222,17 @@ def _end_pod(queue: Queue, ended: list[QueuedJob], *, quiet: bool) -> None:
     A job that a person stopped last ends no pod.
     """
     last = max(ended, key=lambda job: job.ended or 0.0)
-    if last.state is JobState.STOPPED:
-        return
-    from musabi.pod.stopping import finish
+    from musabi.pod.stopping import ended_by_hand, finish
 
     outcome: Literal["done", "failed"] = (
         "failed" if any(job.state is JobState.FAILED for job in ended) else "done"
     )
     since = min(job.started or time.time() for job in ended)
     settings = job_file_settings(queue.job_file(last), {})
-    finish(settings, os.environ, outcome, (lambda _text: None) if quiet else say, since=since)
+    if last.state is JobState.STOPPED:
+        ended_by_hand(settings, of_queue=True)
+        return
+    finish(settings, os.environ, outcome, (lambda _text: None) if quiet else say, since=since, of_queue=True)
 
 
 def register(app: typer.Typer) -> None:

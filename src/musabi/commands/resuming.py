@@ -14,7 +14,7 @@ from musabi.job.launch import require_ended
 from musabi.job.model import Job
 from musabi.job.plan import ResumePoint
 from musabi.job.planner import is_trained
-from musabi.job.record import RunFolder, RunRecord, RunState, runs
+from musabi.job.record import RunFolder, RunRecord, RunState, readable_runs
 from musabi.job.states import State, choose, find_states
 from musabi.settings import Settings
 from musabi.whole import is_whole_safetensors
@@ -133,8 +133,7 @@ def loras_of(
 
 def newest_training(folder: Path, output_name: str) -> RunFolder | None:
     """Return the newest run of that name that trains (not one that only cached)."""
-    for run in reversed(runs(folder)):
-        record = run.load()
+    for run, record in readable_runs(folder):
         if record.job.get("output_name") == output_name and record.plan.get("schedule"):
             return run
     return None

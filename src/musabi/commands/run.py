@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from musabi.commands.before_run import caption_first, check_first, fetch_first
+from musabi.commands.before_run import caption_first, check_first, fetch_first, read_first
 from musabi.commands.each import One, is_each, looked, run_each, show_each, these
 from musabi.commands.gather import gather
 from musabi.commands.options import DryRun, EngineOption, GpusOption, Json, MissingCaptions, job_file_settings
@@ -15,7 +15,7 @@ from musabi.commands.resuming import loras_of, resume_point, what_is_left
 from musabi.commands.running import Start, run_start
 from musabi.commands.show import plan_as_text, say, say_json
 from musabi.commands.waiting import wait_for_bootstrap
-from musabi.engines.registry import engine
+from musabi.engines.registry import engine, require_model, trainer_facts
 from musabi.job.claims import InTheWay
 from musabi.job.engine import Engine
 from musabi.job.facts import Facts
@@ -23,7 +23,7 @@ from musabi.job.model import Job
 from musabi.job.plan import plan_as_json
 from musabi.job.planner import plan_whole
 from musabi.job.record import RunFolder, RunRecord, RunState
-from musabi.recipes import make_job
+from musabi.recipes import load, make_job
 from musabi.settings import Settings
 
 WAIT_SECONDS = 3.0
@@ -62,9 +62,7 @@ def run_verb(
     if not dry_run:
         _make_ready(settings, job, quiet=as_json)
     trainer = engine(job.engine)
-    facts = looked(lambda: gather(settings, job, samples=True))
-    if not dry_run:
-        check_first(settings, quiet=as_json)
+    facts = looked(lambda: gather(settings, job, samples=True, look=dry_run))
 
     def planned(one: One) -> Start | RunRecord:
         return start_of(one, trainer, resume=resume, go_on=go_on, overwrite=overwrite)
@@ -143,9 +141,18 @@ def in_turn(start: Callable[[], object], *, wait: bool) -> None:
 
 
 def _make_ready(settings: Settings, job: Job, *, quiet: bool) -> None:
+    """Look first at all that needs no weights, so that a slip is found before gigabytes are fetched."""
+    recipe = load(job.model)
+    require_model(job.engine, recipe)
+    read_first(settings, job)
     wait_for_bootstrap(settings, job, dit=True, quiet=quiet)
+    trainer_facts(job.engine, settings, recipe)
+    if settings.caption_with is None:
+        check_first(settings, quiet=quiet)
     fetch_first(settings, job, quiet=quiet)
-    caption_first(settings, quiet=quiet)
+    if settings.caption_with is not None:
+        caption_first(settings, quiet=quiet)
+        check_first(settings, quiet=quiet)
 
 
 def _report(folder: RunFolder, _state: RunState) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from musabi import __version__
-from musabi.commands.ending import announce, at_the_end
+from musabi.commands.ending import announce, at_the_end, note_what_follows
 from musabi.commands.show import record_as_text, say, say_json
 from musabi.commands.view import watch
 from musabi.commands.view_several import watch_all
@@ -164,7 +164,7 @@ def _start(start: Start, record: RunRecord, trainer: Engine) -> Started:
     record.id = folder.path.name
     after = at_the_end(start.settings, start.after) if start.trains else start.after
     if start.trains:
-        folder.after_file.touch()
+        note_what_follows(start.settings, folder)
     return Started(folder, record, start_detached(folder, record, trainer, after))
 
 
@@ -244,8 +244,7 @@ def make_way(job: Job, *, overwrite: bool) -> None:
             f"{there[0]} is there already. Choose another OUTPUT_NAME, go on with --resume, "
             "or start anew with --overwrite (the old files are moved to replaced/)."
         )
-    aside = job.output_dir / "replaced" / time.strftime("%Y%m%d-%H%M%S")
-    aside.mkdir(parents=True)
+    aside = _new_folder(job.output_dir / "replaced")
     for path in (*there, *existing_outputs(job, "comfyui")):
         place = aside / path.relative_to(job.output_dir)
         place.parent.mkdir(exist_ok=True)
@@ -253,12 +252,35 @@ def make_way(job: Job, *, overwrite: bool) -> None:
     say(f"Moved {len(there)} older files to {aside}.")
 
 
+def _new_folder(place: Path) -> Path:
+    """Make a folder in `place` named by the local time, never one that is there.
+
+    Raises:
+        RequestError: there are too many of this second.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(1, 1000):
+        path = place / (stamp + (f"-{number}" if number > 1 else ""))
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise RequestError(f"{place} has too many folders of one second. Start again.")
+
+
 def number_final(job: Job, earlier: RunRecord) -> None:
-    """Give the last LoRA of a finished run that is trained on its epoch number, so that it stays."""
-    final = job.output_dir / f"{job.output_name}.safetensors"
-    numbered = numbered_name(final, earlier)
-    if earlier.trained and final.exists() and not numbered.exists():
-        final.rename(numbered)
+    """Give the last LoRA of a finished run that is trained on its epoch number, so that it stays.
+
+    Its converted twin goes with it, so that no older LoRA is left under the new one's name.
+    """
+    if not earlier.trained:
+        return
+    for folder in (job.output_dir, job.output_dir / "comfyui"):
+        final = folder / f"{job.output_name}.safetensors"
+        numbered = numbered_name(final, earlier)
+        if final.exists() and not numbered.exists():
+            final.rename(numbered)
 
 
 def numbered_name(final: Path, earlier: RunRecord) -> Path:

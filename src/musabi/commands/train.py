@@ -105,7 +105,7 @@ def prepare_verb(
     trainer = engine(job.engine)
     if not dry_run:
         wait_for_bootstrap(settings, job, dit=False, quiet=as_json)
-    facts = gather(settings, job, dit=False)
+    facts = gather(settings, job, dit=False, look=dry_run)
     if not dry_run:
         check_first(settings, quiet=as_json)
     plan = plan_prepare(job, facts, trainer)
@@ -214,7 +214,7 @@ def start_of(
 def show_plan(settings: Settings, job: Job, *, resume: bool, as_json: bool) -> None:
     """Print the plan of a training: the dry run."""
     trainer = engine(job.engine)
-    facts = gather(settings, job)
+    facts = gather(settings, job, look=True)
 
     def planned(one: One) -> Plan:
         point = resume_point(settings, one.job, one.facts, trainer, collect=False)[0] if resume else None

@@ -18,7 +18,7 @@ def faults(surface: Surface, script: str, argv: Sequence[str]) -> tuple[Fault, .
     if known is None:
         near = nearest(script, surface.scripts)
         hint = f" Did you mean {near}?" if near else ""
-        return (Fault(script, "script", f"The installed musubi-tuner has no script {script}.{hint}"),)
+        return (Fault(script, "script", f"{surface.name} has no script {script}.{hint}"),)
     loose, uses = split(known, argv)
     found = [fault for use in uses for fault in _of_use(known, use)]
     return (*found, *_positional(known, loose, uses), *_required(known, uses), *_twice(known, uses))

@@ -8,10 +8,12 @@ from pathlib import Path
 class Asked:
     """A person's wishes: captions that may be missing, a word that each must have, steps to aim at.
 
-    `tokenizer` is a folder with the text encoder's tokenizer, where there is one.
+    `tokenizer` is a folder with the text encoder's tokenizer, where there is one, and `model` the title of the
+    model that the dataset is checked for.
     """
 
     allow_missing_captions: bool = False
     trigger_word: str | None = None
     target_steps: int | None = None
     tokenizer: Path | None = None
+    model: str = ""

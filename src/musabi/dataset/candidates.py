@@ -35,10 +35,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a dataset names, and the files and folders beside it that look like more but are passed over."""
+    """What a dataset names, and the files and folders beside it that look like more but are passed over.
+
+    `orphans` are caption files without a picture or video of their name, passed over or not.
+    """
 
     candidates: tuple[Candidate, ...]
     ignored: tuple[Path, ...] = ()
+    orphans: tuple[Path, ...] = ()
 
 
 def find(dataset: ImageDataset) -> Listing:
@@ -77,8 +81,10 @@ def _from_directory(dataset: ImageDataset) -> Listing:
         and (os.path.realpath(folder / name) not in apart if is_folder else _looks_meant(name, dataset))
     )
     captions = {name for name, _ in listing if name.endswith(extension)}
-    found = (folder / name for name, _ in listing if Path(name).suffix in endings)
-    return Listing(tuple(_with_caption(path, extension, captions) for path in found), ignored)
+    found = [folder / name for name, _ in listing if Path(name).suffix in endings]
+    wanted = {f"{path.stem}{extension}" for path in (*found, *ignored)}
+    orphans = tuple(folder / name for name in sorted(captions - wanted)) if extension else ()
+    return Listing(tuple(_with_caption(path, extension, captions) for path in found), ignored, orphans)
 
 
 def _looks_meant(name: str, dataset: ImageDataset) -> bool:

@@ -165,6 +165,6 @@ def _shared(folder: Path, captions: Sequence[Captioned]) -> Iterable[Finding]:
 def guessed(file: Path) -> str:
     """Return why a caption that is no UTF-8 can't be trained on, with a guess of what it is."""
     try:
-        return f"{NOT_TEXT} but looks like {read_text(file.read_bytes())[1]}, which musabi check --fix mends"
+        return f"{NOT_TEXT} but looks like {read_text(file.read_bytes())[1]}"
     except OSError:
         return NOT_TEXT

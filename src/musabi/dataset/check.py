@@ -63,6 +63,11 @@ class Report:
         return " and ".join(counts) or "no images"
 
     @property
+    def left_out(self) -> int:
+        """How many images and videos were looked at that will not be trained on."""
+        return sum(each.named - len(each.items) for each in self.scans)
+
+    @property
     def epochs(self) -> int | None:
         """Epochs that come nearest to the target, as a run without MAX_TRAIN_EPOCHS takes them."""
         if self.asked.target_steps is None or not self.steps_per_epoch:
@@ -74,7 +79,9 @@ class Report:
         return {
             "config": str(self.config),
             "trainable": self.trainable,
+            "model": self.asked.model,
             "images": self.images,
+            "left_out": self.left_out,
             "steps_per_epoch": self.steps_per_epoch,
             "target_steps": self.asked.target_steps,
             "epochs": self.epochs,

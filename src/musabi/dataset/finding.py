@@ -9,17 +9,22 @@ from musabi.errors import RequestError
 from musabi.job.facts import BucketFacts
 
 Level = Literal["error", "warning", "note"]
+Verb = Literal["", "musabi check --fix", "musabi caption"]
 NAMED = 10
 """How many names a message lists before it says how many more there are."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about the dataset. `path` is the file or folder that it is about, or the config."""
+    """One thing about the dataset. `path` is the file or folder that it is about, or the config.
+
+    `mended_by` is the command that mends it, "" where only a person can.
+    """
 
     level: Level
     message: str
     path: Path
+    mended_by: Verb = ""
 
     def as_json(self) -> dict[str, str]:
         return {**asdict(self), "path": str(self.path)}

@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from musabi.dataset.buckets import buckets
+from musabi.dataset.captions import NOT_TEXT
 from musabi.dataset.config import DatasetConfig
-from musabi.dataset.finding import Finding, bucket_name, count, names
+from musabi.dataset.extensions import IMAGE_EXTENSIONS
+from musabi.dataset.finding import Finding, Verb, bucket_name, count, names
+from musabi.dataset.incoming import CONVERTED_EXTENSIONS
 from musabi.dataset.items import Item, Scan
 from musabi.dataset.video_findings import video_errors, video_remarks
 
@@ -14,6 +17,8 @@ TAKEN = {
     "image": ".png .jpg .jpeg .webp .bmp and .avif",
     "video": ".mp4 .webm .avi .mkv .mov .flv .wmv .m4v .mpg and .mpeg",
 }
+CONVERTED = frozenset(extension.lower() for extension in IMAGE_EXTENSIONS) | CONVERTED_EXTENSIONS
+"""Endings, in lower case, of files that `musabi check --fix` stores as the trainer takes them."""
 UPSCALE_LIMIT = 2.0
 """Enlarging an image by more than this blurs what is learnt from it."""
 
@@ -38,10 +43,12 @@ def _errors(config: DatasetConfig, scan: Scan, allow_missing_captions: bool) -> 
         yield _without_caption(scan, allow_missing_captions)
     if not scan.items and not scan.unreadable and (allow_missing_captions or not bare):
         yield Finding(
-            "error", f"There are no {medium}s to train on in {folder}.{_where_they_may_be(scan)}", folder
+            "error",
+            f"There are no {medium}s to train on in {folder}.{_where_they_may_be(scan)}",
+            folder,
+            "musabi check --fix" if _converted(scan) else "",
         )
-    for path, reason in scan.unreadable:
-        yield Finding("error", f"{path} {reason}. Replace it or remove it.", path)
+    yield from _unreadable(scan)
     yield from control_faults(scan)
     for key, files in scan.collisions:
         where = sorted({str(file.parent) for file in files})
@@ -50,6 +57,7 @@ def _errors(config: DatasetConfig, scan: Scan, allow_missing_captions: bool) -> 
             f'{names(files)} in {" and ".join(where)} share the name "{key}", and the trainer would '
             "keep only one of them. Rename the others, with their captions.",
             files[0],
+            _fixed_by_copying(scan),
         )
     step = scan.dataset.bucket_step
     for item in scan.items:
@@ -63,17 +71,38 @@ def _errors(config: DatasetConfig, scan: Scan, allow_missing_captions: bool) -> 
     yield from video_errors(scan)
 
 
+def _unreadable(scan: Scan) -> Iterable[Finding]:
+    for path, reason in scan.unreadable:
+        if not reason.startswith(NOT_TEXT):
+            yield Finding(
+                "error", f"{path} {reason}. Replace it or remove it.", path, _fixed_by_copying(scan)
+            )
+        elif scan.dataset.medium == "video":
+            yield Finding("error", f"{path} {reason}. Save it as UTF-8.", path)
+        else:
+            mend = "Save it as UTF-8, or run musabi check --fix for a copy that is."
+            yield Finding("error", f"{path} {reason}. {mend}", path, "musabi check --fix")
+
+
+def _fixed_by_copying(scan: Scan) -> Verb:
+    """Return the verb whose copy leaves broken pictures out and renames others; paired ones need a person."""
+    dataset = scan.dataset
+    paired = dataset.control.directory is not None or dataset.multiple_target
+    return "" if paired or dataset.medium == "video" else "musabi check --fix"
+
+
 def _without_caption(scan: Scan, allowed: bool) -> Finding:
     bare, folder, medium = scan.without_caption, scan.dataset.place, scan.dataset.medium
     extension = scan.dataset.caption_extension
     told = f"{count(len(bare), medium)} in {folder} without a {extension} caption file: {names(bare)}."
+    write = "Write the captions, by hand or with musabi caption"
     if medium == "video":
-        mend = "The trainer stops at a video without one. Write the captions, or move these videos away."
-        return Finding("error", f"{told} {mend}", folder)
+        mend = f"The trainer stops at a video without one. {write}, or move these videos away."
+        return Finding("error", f"{told} {mend}", folder, "musabi caption")
     if allowed:
         return Finding("warning", f"{told} They are not trained on.", folder)
-    mend = "Write the captions, or pass --allow-missing-captions to train without these images."
-    return Finding("error", f"{told} {mend}", folder)
+    mend = f"{write}, or pass --allow-missing-captions to train without these images."
+    return Finding("error", f"{told} {mend}", folder, "musabi caption")
 
 
 def control_faults(scan: Scan) -> Iterable[Finding]:
@@ -91,7 +120,8 @@ def _where_they_may_be(scan: Scan) -> str:
         return f" The trainer does not look into its subfolders ({names(folders)}). Move the {medium}s up."
     if scan.ignored:
         kept = "MP4, with a name that ends in .mp4" if video else "PNG or JPEG"
-        return f" The trainer does not take {names(scan.ignored)}. Save them as {kept}."
+        fix = ", or run musabi check --fix for a copy that has them so" if _converted(scan) else ""
+        return f" The trainer does not take {names(scan.ignored)}. Save them as {kept}{fix}."
     extension = scan.dataset.caption_extension
     if video:
         return f" Put MP4 or WebM videos there, each with a caption file such as clip{extension or '.txt'}."
@@ -109,6 +139,7 @@ def _warnings(scan: Scan) -> Iterable[Finding]:
             f"ignores the EXIF tag that sets it right: {names(scan.rotated)}. "
             "Run musabi check --fix to store upright images.",
             folder,
+            "musabi check --fix",
         )
     if scan.empty_caption:
         yield Finding(
@@ -122,6 +153,7 @@ def _warnings(scan: Scan) -> Iterable[Finding]:
     yield from _bucket_warnings(scan, folder)
     yield from video_remarks(scan)
     yield from _strangers(scan)
+    yield from _orphans(scan)
     captions = Counter(item.caption for item in scan.items)
     if len(scan.items) > 1 and len(captions) == 1:
         yield Finding(
@@ -139,16 +171,27 @@ def _ignored(scan: Scan) -> Iterable[Finding]:
     files = [path for path in scan.ignored if not path.is_dir()]
     folders = [path for path in scan.ignored if path.is_dir()]
     if files:
+        converted = _converted(scan)
+        them = "them" if converted == files else names(converted)
+        mend = f" musabi check --fix makes a copy that has {them} converted." if converted else ""
         yield Finding(
             "warning",
             f"The trainer passes over {count(len(files), 'file')} in {folder}: {names(files)}. It takes "
-            f"{TAKEN[scan.dataset.medium]}, in lower or upper case throughout.",
+            f"{TAKEN[scan.dataset.medium]}, in lower or upper case throughout.{mend}",
             folder,
+            "musabi check --fix" if converted else "",
         )
     if folders:
         yield Finding(
             "note", f"The trainer does not look into the subfolders of {folder}: {names(folders)}.", folder
         )
+
+
+def _converted(scan: Scan) -> list[Path]:
+    """Return the files that the trainer passes over and `musabi check --fix` stores as it takes them."""
+    if scan.dataset.medium == "video":
+        return []
+    return [path for path in scan.ignored if path.suffix.lower() in CONVERTED and not path.is_dir()]
 
 
 def _strangers(scan: Scan) -> Iterable[Finding]:
@@ -159,6 +202,17 @@ def _strangers(scan: Scan) -> Iterable[Finding]:
             f"{count(len(scan.strangers), 'cache file')} of other models in {folder}: "
             f"{names(scan.strangers)}. They are not used and may be removed.",
             folder,
+        )
+
+
+def _orphans(scan: Scan) -> Iterable[Finding]:
+    folder, medium = scan.dataset.place, "picture" if scan.dataset.medium == "image" else "video"
+    if len(scan.orphans) == 1:
+        yield Finding("note", f"{scan.orphans[0]} has no {medium} of its name.", scan.orphans[0])
+    elif scan.orphans:
+        files = count(len(scan.orphans), "caption file")
+        yield Finding(
+            "note", f"{files} in {folder} without a {medium} of their name: {names(scan.orphans)}.", folder
         )
 
 

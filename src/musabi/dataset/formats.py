@@ -25,7 +25,7 @@ ODDITIES = (
         "16-bit",
         "error",
         lambda looked: looked.mode.startswith(("I", "F")),
-        "with more than 8 bits a pixel, which the trainer reads as almost white",
+        "with 16 bits a channel or more, which the trainer reads as almost white",
     ),
     Oddity(
         "CMYK",
@@ -71,4 +71,5 @@ def format_findings(
             oddity.level,
             f"{count(len(files), 'image')} in {folder} {oddity.told}: {names(files)}. {MEND}",
             folder,
+            "musabi check --fix",
         )

@@ -59,7 +59,8 @@ class Scan:
     that would share their cache files, `ignored` the files and folders that the trainer passes over,
     `faults` (file, reason) of those whose control images or layers are wrong, `rotated` the images and
     `turned` the videos that ask to be turned when shown, `held` the videos whose control video is shorter,
-    and `strangers` other models' cache files.
+    `strangers` other models' cache files, and `orphans` caption files without a picture of their name.
+    `named` counts what was looked at.
     """
 
     dataset: ImageDataset
@@ -74,6 +75,8 @@ class Scan:
     turned: tuple[Path, ...] = ()
     held: tuple[Path, ...] = ()
     strangers: tuple[Path, ...] = ()
+    orphans: tuple[Path, ...] = ()
+    named: int = 0
 
 
 @dataclass
@@ -115,6 +118,8 @@ def scan(dataset: ImageDataset, memory: Memory | None = None) -> Scan:
         turned=tuple(dict.fromkeys(found.turned)),
         held=tuple(found.held),
         strangers=strangers(dataset),
+        orphans=listing.orphans,
+        named=len(listing.candidates),
     )
 
 

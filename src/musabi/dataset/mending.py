@@ -13,15 +13,13 @@ from musabi.dataset.config import DatasetConfig, ImageDataset
 from musabi.dataset.copied_toml import CAPTIONS, copied_toml
 from musabi.dataset.copying import Copying, Outcome, Source, copy_pictures
 from musabi.dataset.decoding import Looked
-from musabi.dataset.extensions import IMAGE_EXTENSIONS
-from musabi.dataset.incoming import CONVERTED_EXTENSIONS
+from musabi.dataset.findings import CONVERTED
 from musabi.dataset.jsonl import read_jsonl
 from musabi.dataset.staging import staging_beside
 from musabi.errors import RequestError
 from musabi.hub.room import require_room
 
 TOML = "dataset.toml"
-COPIED = frozenset(extension.lower() for extension in IMAGE_EXTENSIONS) | CONVERTED_EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _of_folder(folder: Path, captioned: ImageDataset | None) -> tuple[Source, ..
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in COPIED and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in CONVERTED and not path.name.startswith(".") and path.is_file()
     )
     return tuple(Source(path, _caption(path, captioned) if captioned else None) for path in files)
 

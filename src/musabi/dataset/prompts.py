@@ -22,7 +22,7 @@ class _Flag:
 
     `opens` is what the trainer looks for at the start of a part, the prompt's own text included.
     `many`: the flag may come several times; `file`: it names a file. `without` says why a model has no use
-    for the flag.
+    for the flag; `stands` stands for the value where a person is asked for one.
     """
 
     name: str
@@ -35,6 +35,7 @@ class _Flag:
     many: bool = False
     file: bool = False
     without: str = ""
+    stands: str = "VALUE"
 
 
 _WHOLE, _DECIMAL = r"\d+", r"\d+(\.\d*)?|\.\d+"
@@ -71,23 +72,29 @@ FLAGS = (
         without="has no guidance scale; its embedded guidance is --g",
     ),
     _Flag("n", "negative", without="has no negative prompts"),
-    _Flag("i", "image", file=True, without=_NO_IMAGE),
-    _Flag("ei", "end_image", file=True, without=_NO_IMAGE),
-    _Flag("cn", "control_video", file=True, without=_NO_IMAGE),
-    _Flag("ci", "controls", many=True, file=True, without=_NO_IMAGE),
-    _Flag("of", "one_frame", without="is not rendered frame by frame"),
+    _Flag("i", "image", file=True, without=_NO_IMAGE, stands="PICTURE"),
+    _Flag("ei", "end_image", file=True, without=_NO_IMAGE, stands="PICTURE"),
+    _Flag("cn", "control_video", file=True, without=_NO_IMAGE, stands="VIDEO"),
+    _Flag("ci", "controls", many=True, file=True, without=_NO_IMAGE, stands="PICTURE"),
+    _Flag(
+        "of",
+        "one_frame",
+        without="is not rendered frame by frame",
+        stands="target_index=1,control_index=0",
+    ),
 )
 _BY_NAME = {flag.name: flag for flag in FLAGS}
 
 
 @dataclass(frozen=True)
 class PromptRules:
-    """What a model's prompts may say: its name for a person, the flags that it uses, and the number of pixels
-    that its sides are multiples of."""
+    """What a model's prompts may say: its name for a person, the flags that it uses, the number of pixels that
+    its sides are multiples of, and the flags that each line must have."""
 
     title: str = "Z-Image"
     flags: frozenset[str] = frozenset({"w", "h", "d", "s", "fs", "l", "n"})
     multiple: int = 16
+    needs: tuple[str, ...] = ()
 
 
 Z_IMAGE = PromptRules()
@@ -95,7 +102,8 @@ Z_IMAGE = PromptRules()
 
 def prompt_rules(recipe: Recipe) -> PromptRules:
     """Return what the prompts of a recipe's model may say."""
-    return PromptRules(recipe.title, frozenset(recipe.sampling.prompt_flags), recipe.sampling.multiple)
+    own = recipe.sampling
+    return PromptRules(recipe.title, frozenset(own.prompt_flags), own.multiple, own.prompt_needs)
 
 
 def read_prompts(path: Path, rules: PromptRules = Z_IMAGE) -> tuple[Prompt, ...]:
@@ -172,6 +180,7 @@ def _prompt(place: str, line: str, rules: PromptRules) -> Prompt:
         if flag.file:
             _require_file(place, flag, value)
         values[flag.field] = (*values.get(flag.field, ()), value) if flag.many else value
+    _require_needed(place, values, rules)
     return Prompt(text, **values, given=frozenset(values))
 
 
@@ -192,6 +201,15 @@ def _value(place: str, part: str, rules: PromptRules) -> tuple[_Flag, Any]:
     if not right or (side and int(value) % rules.multiple):
         raise RequestError(f'{place}: --{flag.name} must be {must}, not "{value}".')
     return flag, flag.convert(value)
+
+
+def _require_needed(place: str, values: dict[str, Any], rules: PromptRules) -> None:
+    needed = [_BY_NAME[name] for name in rules.needs]
+    missing = [f"--{flag.name} {flag.stands}" for flag in needed if flag.field not in values]
+    if missing:
+        raise RequestError(
+            f"{place}: {rules.title} can't render a prompt without {' and '.join(missing)}. Add it to the line."
+        )
 
 
 def _require_file(place: str, flag: _Flag, value: str) -> None:

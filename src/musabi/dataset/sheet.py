@@ -11,6 +11,7 @@ from musabi.dataset.finding import bucket_name, count
 from musabi.dataset.items import Item
 from musabi.dataset.marks import Mark, marks
 from musabi.dataset.thumbnails import thumbnails
+from musabi.errors import RequestError
 from musabi.whole import write_text
 
 EDGE = 224
@@ -24,9 +25,17 @@ def write_sheet(report: Report, target: Path) -> None:
     """Write the page to `target`. Images with something to say come first; of very many not all are shown.
 
     Raises:
+        RequestError: `target` is a folder.
         OSError: it can't be written.
     """
+    require_no_folder(target)
     write_text(target, render(report, time.strftime("%Y-%m-%d %H:%M")))
+
+
+def require_no_folder(target: Path) -> None:
+    """Raise a RequestError where the page's place is a folder."""
+    if target.is_dir():
+        raise RequestError(f"{target} is a folder. Name a file, such as {target / 'sheet.html'}.")
 
 
 def render(report: Report, made: str) -> str:
@@ -100,7 +109,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     )
     batches = dict.fromkeys(str(each.dataset.batch_size) for each in report.scans)
     rows = [
+        *([("Checked for", report.asked.model)] if report.asked.model else []),
         ("Trained on", report.trained_on),
+        *([("Left out", f"{report.left_out:,}")] if report.left_out else []),
         ("Resolution", ", ".join(sizes)),
         ("Batch size", ", ".join(batches)),
         ("Steps an epoch", f"{report.steps_per_epoch:,}"),

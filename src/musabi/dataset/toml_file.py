@@ -28,13 +28,21 @@ def nearest(name: str, names: tuple[str, ...]) -> str:
 
 
 def _parse(path: Path) -> Table:
-    if path.suffix.lower() != ".toml":
+    if path.is_dir():
+        inside = path / "dataset.toml"
+        mend = (
+            f"Name the dataset TOML in it: {inside}"
+            if inside.is_file()
+            else f"Name a dataset TOML. One is written by: musabi init MODEL {path}"
+        )
+        raise RequestError(f"{path} is a folder. {mend}")
+    if path.exists() and path.suffix.lower() != ".toml":
         raise RequestError(f"The dataset config {path} must be a file whose name ends in .toml.")
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise RequestError(
-            f"The dataset config {path} is not there. Copy dataset.toml.example to that place, "
+            f"The dataset config {path} is not there. Make one with musabi init MODEL FOLDER, "
             "or name another with DATASET_CONFIG."
         ) from None
     except OSError as error:

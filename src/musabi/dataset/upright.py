@@ -57,7 +57,7 @@ def _mends(picture: "Picture", image: Path, keep_alpha: bool) -> list[str]:
         RENAMED if taken and image.suffix not in IMAGE_EXTENSIONS else "",
         "" if taken else f"converted from {'HEIC' if form == 'HEIF' else form}",
         "turned upright" if picture.getexif().get(ORIENTATION_TAG) in ROTATED else "",
-        "brought to 8 bits a pixel" if picture.mode.startswith(("I", "F")) else "",
+        "brought to 8 bits a channel" if picture.mode.startswith(("I", "F")) else "",
         "colours of print turned into those of a screen" if picture.mode == "CMYK" else "",
         "transparent parts made white" if not keep_alpha and is_clear(picture) else "",
         "its first frame taken" if several else "",

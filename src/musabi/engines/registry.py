@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from musabi.errors import RequestError
 from musabi.job.engine import Engine
 from musabi.job.facts import TrainerFacts
 from musabi.recipes import Recipe
@@ -26,11 +27,23 @@ ENGINES = {
 }
 
 
+ENGINE_MODELS = {"diffusers": ("z-image",)}
+"""The models of an engine that does not train every one that there is a recipe for."""
+
+
 def engine(name: str) -> Engine:
     """Return the engine of that name (a key of ENGINES)."""
     module, kind = ENGINES[name]
     made: Engine = getattr(import_module(module), kind)()
     return made
+
+
+def require_model(name: str, recipe: Recipe) -> None:
+    """Raise a RequestError where the engine does not train this model at all."""
+    if recipe.name not in ENGINE_MODELS.get(name, (recipe.name,)):
+        raise RequestError(
+            f"The {name} engine trains {', '.join(ENGINE_MODELS[name])} only. For {recipe.name}, set ENGINE=musubi."
+        )
 
 
 def trainer_facts(name: str, settings: Settings, recipe: Recipe) -> TrainerFacts:

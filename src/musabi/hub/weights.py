@@ -32,18 +32,27 @@ class Wanted:
 LATE = ("dit", "dit_high_noise", "unconditional_dit", "adapter")
 
 
-def wanted_sets(model: str = "z-image") -> tuple[Wanted, ...]:
-    """Return the sets of files that a model's recipe names, in the order they are fetched: small ones first."""
+def wanted_sets(model: str = "z-image", only: tuple[str, ...] = ()) -> tuple[Wanted, ...]:
+    """Return the sets of files that a model's recipe names, in the order they are fetched: small ones first.
+
+    `only` names some of them; all where it is empty.
+    """
     recipe = load(model)
     tokenizers = (
-        Wanted(f"tokenizer{number if number > 1 else ''}", one.repo, _patterns(one), None)
+        Wanted(tokenizer_name(number), one.repo, _patterns(one), None)
         for number, one in enumerate(recipe.tokenizers, start=1)
     )
     weights = sorted(recipe.weights.items(), key=lambda entry: (entry[0] in LATE, entry[1].gigabytes))
-    return (
+    every = (
         *tokenizers,
         *(Wanted(role, one.repo, one.files, one.folder, one.revision) for role, one in weights),
     )
+    return tuple(wanted for wanted in every if not only or wanted.name in only)
+
+
+def tokenizer_name(number: int) -> str:
+    """Return the name of a model's first, second ... set of tokenizer files."""
+    return "tokenizer" if number == 1 else f"tokenizer{number}"
 
 
 def _patterns(tokenizer: Tokenizer) -> tuple[str, ...]:

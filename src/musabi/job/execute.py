@@ -9,7 +9,8 @@ from musabi.job.engine import Engine, Failure
 from musabi.job.events import Event
 from musabi.job.harvest import place_pictures
 from musabi.job.plan import Step
-from musabi.job.runner import READ_SECONDS, TAIL_CHARACTERS, prepare_files
+from musabi.job.runner import READ_SECONDS, TAIL_CHARACTERS
+from musabi.job.step_files import prepare_files
 
 _ERRORS: dict[ExitCode, type[MusabiError]] = {
     ExitCode.WRONG_REQUEST: RequestError,

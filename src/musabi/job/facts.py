@@ -116,7 +116,8 @@ class Facts:
     `environment` holds what every step gets besides what it inherits (no secret);
     `lora_parameters` is the number of values in the LoRA at the job's rank; `dit_dtype` is the number format
     of the DiT's file as safetensors spells it ("BF16", "F16", ...), empty where it can't be read;
-    `prompts` are those of the prompt file, where the plan renders any;
+    `prompts` are those of the prompt file, where the plan renders any; `notes` says what is not here yet, where
+    a plan is only looked at;
     `adapter_is_native` tells whether the adapter's copy with native keys is there and not older than it.
     """
 
@@ -128,3 +129,4 @@ class Facts:
     dit_dtype: str = ""
     adapter_is_native: bool = False
     prompts: tuple[Prompt, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from musabi.job.mp4 import is_whole_mp4
@@ -41,32 +41,56 @@ def clear_staging(step: Step) -> None:
             folder.mkdir(parents=True)
 
 
-def harvest(step: Step, output_dir: Path, output_name: str, *, final: bool = False) -> list[ProducedFile]:
+def harvest(
+    step: Step,
+    output_dir: Path,
+    output_name: str,
+    *,
+    final: bool = False,
+    trouble: Callable[[OSError], None] | None = None,
+) -> list[ProducedFile]:
     """Move what is whole to the output folder and return it, the oldest first.
 
     Called every second while the trainer runs, and with `final` after it ended: then the staging folder
-    and what is not whole in it are removed.
+    and what is not whole in it are removed. With `trouble`, what can't be moved is handed to it and stays where
+    it is, to be tried again.
     """
     staging = step.staging
     if staging is None or not staging.is_dir():
         return []
-    moved = []
+    moved: list[ProducedFile] = []
+    left = False
     for path in sorted((*staging.iterdir(), *staging.glob("sample/*")), key=_age):
-        name = path.relative_to(staging)
-        place = final_name(name, output_name, step.epoch_offset, step.step_offset, _age(path))
-        if place is None or not is_whole(path):
-            continue
-        if not _asked_for(step, place):
-            _remove(path)
-            continue
-        if place.kind == "checkpoint" and (step.epoch_offset or step.step_offset):
-            shift_metadata(path, step.epoch_offset, step.step_offset)
-        moved.append(_move(path, output_dir / place.path, place))
-    if step.logs is not None:
-        mirror(staging / RAW_LOGS, step.logs, step.epoch_offset, step.step_offset)
-    if final:
+        try:
+            moved += _harvest_one(path, step, output_dir, output_name)
+        except OSError as problem:
+            if trouble is None:
+                raise
+            left = True
+            trouble(problem)
+    try:
+        if step.logs is not None:
+            mirror(staging / RAW_LOGS, step.logs, step.epoch_offset, step.step_offset)
+    except OSError as problem:
+        if trouble is None:
+            raise
+        trouble(problem)
+    if final and not left:
         shutil.rmtree(staging, ignore_errors=True)
     return moved
+
+
+def _harvest_one(path: Path, step: Step, output_dir: Path, output_name: str) -> Iterator[ProducedFile]:
+    """Move one file or folder to its place, where it is whole and asked for."""
+    assert step.staging is not None  # noqa: S101 - the caller looked
+    name = path.relative_to(step.staging)
+    place = final_name(name, output_name, step.epoch_offset, step.step_offset, _age(path))
+    if place is None or not is_whole(path):
+        return
+    if not _asked_for(step, place):
+        _remove(path)
+        return
+    yield _move(path, output_dir / place.path, place, step)
 
 
 def place_pictures(step: Step) -> list[ProducedFile]:
@@ -98,7 +122,7 @@ def _place(step: Step, endings: tuple[str, ...], stamp: str) -> Iterator[Produce
             end = f"{f'_{seed[1]}' if seed else ''}{f'_{number:03d}' if len(parts) > 1 else ''}"
             kind = "_latent" if path.suffix in LATENTS else ""
             target = folder / f"{name}_{index:02d}_{stamp}{end}{kind}{path.suffix}"
-            yield _move(path, target, Final(PurePath(target.name), "sample"))
+            yield _move(path, target, Final(PurePath(target.name), "sample"), step)
 
 
 def _of_prompt(path: Path) -> str:
@@ -155,8 +179,8 @@ def _asked_for(step: Step, place: Final) -> bool:
     return place.epoch % every == 0
 
 
-def _move(path: Path, target: Path, place: Final) -> ProducedFile:
-    """Move a file or folder into its place; a folder that stands there goes."""
+def _move(path: Path, target: Path, place: Final, step: Step) -> ProducedFile:
+    """Move a file or folder into its place, a checkpoint with its counts shifted; a folder that stands there goes."""
     parts = [part for part in path.rglob("*") if part.is_file()] if path.is_dir() else [path]
     file = ProducedFile(
         kind=place.kind,
@@ -172,6 +196,9 @@ def _move(path: Path, target: Path, place: Final) -> ProducedFile:
         target.rename(aside)
         path.rename(target)
         shutil.rmtree(aside, ignore_errors=True)
+    elif place.kind == "checkpoint" and (step.epoch_offset or step.step_offset):
+        shift_metadata(path, target, step.epoch_offset, step.step_offset)
+        path.unlink(missing_ok=True)
     else:
         path.replace(target)
     return file

@@ -30,8 +30,6 @@ FACTOR = 10.0
 WORSE = 2.0
 LASTING = 20
 RISING = 16
-CALM = 2.0
-"""A report below this many times the lowest typical loss is surely sound."""
 
 LOWER = "a lower learning rate (LEARNING_RATE; with Prodigy PRODIGY_D_COEF)"
 
@@ -61,12 +59,13 @@ class LossWatch:
     def __init__(self, span: int, start: int = 0) -> None:
         self._span = span
         self._step = start
-        self._sound = start
         self._zeros = 0
+        self._zero_since = 0
         self._newest: deque[float] = deque(maxlen=TYPICAL_OF)
         self._lowest = math.inf
         self._first = math.inf
         self._above = 0
+        self._above_since = 0
         self._rises = 0
         self._last = math.inf
         self._done = False
@@ -83,26 +82,28 @@ class LossWatch:
 
     def _judge(self, step: int, loss: float) -> Verdict | None:
         if not math.isfinite(loss):
-            return self._bad(f"The loss is no number any more at step {step}")
+            return Verdict(f"The loss is no number any more at step {step}", self._step + 1)
         if step <= self._step:  # a bar that was drawn twice
             return None
         self._step = step
         self._zeros = self._zeros + 1 if abs(loss) < NOTHING else 0
+        if self._zeros == 1:
+            self._zero_since = step
         if self._zeros >= FLAT_STEPS:
-            return self._bad(f"The loss is flat at zero since step {step - self._zeros + 1}")
+            return Verdict(f"The loss is flat at zero since step {self._zero_since}", self._zero_since)
         if self._zeros:
             return None
         if self._explodes(loss):
             times = f"{loss / self._lowest:.0f} times what it was"
-            return self._bad(f"The loss explodes: at step {step} it is {loss:.3g}, {times}")
-        if loss <= CALM * self._lowest:
-            self._sound = step
+            return Verdict(f"The loss explodes: at step {step} it is {loss:.3g}, {times}", self._above_since)
         return None
 
     def _explodes(self, loss: float) -> bool:
         """Note a report, and tell whether the loss has been far too high for too long."""
         limit = max(FACTOR * self._lowest, WORSE * self._first)
         if loss > limit:
+            if not self._above:
+                self._above_since = self._step
             self._above += 1
             self._rises += loss > self._last
         else:
@@ -116,6 +117,3 @@ class LossWatch:
         return (self._above >= LASTING and self._rises >= RISING * self._above / LASTING) or (
             self._above >= LASTING + self._span
         )
-
-    def _bad(self, what: str) -> Verdict:
-        return Verdict(what, self._sound + 1)

@@ -91,7 +91,7 @@ class Job(BaseModel):
     gpus: int | None = Field(None, ge=1)
     auto_retry: bool = False
     on_bad_loss: BadLoss = "stop"
-    show_timesteps: Literal["image", "console"] | None = None
+    show_timesteps: Literal["console"] | None = None
     allow_missing_captions: bool = False
     trigger_word: str | None = None
 

@@ -44,11 +44,15 @@ def plan_training(job: Job, facts: Facts, engine: Engine, resume: ResumePoint | 
             "Raise MAX_TRAIN_EPOCHS to train longer, or take the LoRA as it is."
         )
     train = engine.train_step(job, facts, timing, resume)
+    if job.show_timesteps is not None:
+        # Nothing is trained, so nothing is saved, published or done with the pod afterwards.
+        shown = replace(train, title="Show the timesteps that would be drawn", staging=None, total=None)
+        return Plan(steps=(*engine.cache_steps(job, facts), *engine.adapter_steps(job, facts), shown))
     plan = Plan(
         steps=(*engine.cache_steps(job, facts), *engine.adapter_steps(job, facts), train),
         schedule=timing,
         choices=(*choices, *_own_choices(job, facts), *engine.choices(job, facts, timing)),
-        warnings=tuple(engine.warnings(job, facts)),
+        warnings=(*facts.notes, *engine.warnings(job, facts)),
         resume=resume,
         disk_bytes=disk_bytes(job, timing, facts.lora_parameters, resume),
         checkpoint_bytes=facts.lora_parameters * PRECISION_BYTES[job.save_precision],
@@ -77,7 +81,7 @@ def plan_whole(
     else:
         training = plan_training(job, facts, engine, resume)
         if training.schedule is None:
-            raise RuntimeError("a training plan has a schedule")
+            return training
         names = checkpoint_names(job, training.schedule, after=resume.epoch if resume else 0)
         loras = (*earlier, *(job.output_dir / name for name in names))
     converts = tuple(convert_step(engine, job, lora) for lora in loras)
@@ -120,15 +124,16 @@ def checkpoint_names(job: Job, timing: Schedule, after: int = 0) -> tuple[str, .
 
 
 def disk_bytes(job: Job, timing: Schedule, lora_parameters: int, resume: ResumePoint | None = None) -> int:
-    """Return how many bytes the run will add to the output folder: checkpoints and kept states.
+    """Return how many bytes the run will add to the output folder: checkpoints, each twice, and kept states.
 
-    One state more than is kept is counted, since the old one goes only when the new one is whole.
+    Each checkpoint has a copy of its size for ComfyUI. One state more than is kept is counted, since the old one
+    goes only when the new one is whole.
     """
     first = resume.epoch if resume else 0
     checkpoints = max(1, (timing.epochs - first) // timing.save_every + 1)
     states = min(job.keep_last_states + 1, (timing.epochs - first) // timing.state_every + 1)
     checkpoint = lora_parameters * PRECISION_BYTES[job.save_precision]
-    return checkpoints * checkpoint + states * lora_parameters * STATE_BYTES[job.optimizer]
+    return checkpoints * 2 * checkpoint + states * lora_parameters * STATE_BYTES[job.optimizer]
 
 
 def _own_choices(job: Job, facts: Facts) -> tuple[Choice, ...]:

@@ -10,7 +10,7 @@ from musabi.job.model import Job
 from musabi.whole import is_whole_safetensors, shards
 
 FETCH = {
-    "musubi": "Fetch it with musabi bootstrap",
+    "musubi": "Fetch it with musabi models download {model}",
     "diffusers": "Make a small model with: musabi models make-tiny. Or fetch the real one with: "
     "musabi bootstrap --weights",
 }
@@ -26,12 +26,12 @@ def require_weights(job: Job, roles: Collection[str] | None = None) -> None:
             if not shard.is_file():
                 raise RequestError(
                     f"The weight file {shard} is not there. "
-                    f"{FETCH[job.engine]}, or set {variable} to where it lies."
+                    f"{FETCH[job.engine].format(model=job.model)}, or set {variable} to where it lies."
                 )
             if shard.suffix == ".safetensors" and not is_whole_safetensors(shard):
                 raise RequestError(
                     f"The weight file {shard} is cut off or is no safetensors file. "
-                    f"Delete it. {FETCH[job.engine]}."
+                    f"Delete it. {FETCH[job.engine].format(model=job.model)}."
                 )
 
 

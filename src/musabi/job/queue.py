@@ -17,6 +17,9 @@ from musabi.job.record import RunRecord
 from musabi.whole import read_json, write_json, write_text
 from musabi.workspace import Workspace
 
+# Set for the runs that the queue starts: what becomes of the pod is decided at the queue's end.
+QUEUED = "MUSABI_QUEUED"
+
 
 class JobState(StrEnum):
     """Where a job of the queue stands."""

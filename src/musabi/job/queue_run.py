@@ -1,5 +1,6 @@
 """Carrying the queue out: each job is started by a process of its own, its runs are looked at until they end."""
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,8 +8,16 @@ from pathlib import Path
 
 from musabi.errors import ExitCode
 from musabi.job.gpus import ORDER, VISIBLE
-from musabi.job.queue import JobState, Queue, QueuedJob
-from musabi.job.record import GOING_ON, RunFolder, RunRecord, RunState, process_start, runs
+from musabi.job.queue import QUEUED, JobState, Queue, QueuedJob
+from musabi.job.record import (
+    GOING_ON,
+    ODD,
+    RunFolder,
+    RunRecord,
+    RunState,
+    process_start,
+    readable_runs,
+)
 
 POLL_SECONDS = 0.5
 GONE = "Its process is gone without a word: killed, out of memory, or with a full disk"
@@ -20,7 +29,7 @@ class QueueRun:
     """Carries a queue out. `places` are the GPUs to give a job each, or (None,): all of them to one at a time.
 
     `start` is the command that starts a job, its file comes behind it; `tell` is given each job as it begins
-    and ends, `look` those that go on, about twice a second.
+    and ends, `look` those that go on, about twice a second, `warn` what the disk refused: that is tried again.
     """
 
     def __init__(
@@ -33,6 +42,7 @@ class QueueRun:
         places: Sequence[str | None] = (None,),
         tell: Callable[[QueuedJob], None] = lambda _job: None,
         look: Callable[[list[QueuedJob]], None] = lambda _jobs: None,
+        warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.queue = queue
         self.runs_folder = runs_folder
@@ -41,26 +51,49 @@ class QueueRun:
         self.places = tuple(places)
         self.tell = tell
         self.look = look
+        self.warn = warn
         self.going: list[QueuedJob] = []
         self.ended: list[QueuedJob] = []
         self._starters: dict[int, subprocess.Popen[bytes]] = {}
+        self._taken_up = False
+        self._warned = ""
 
     def carry_out(self) -> list[QueuedJob]:
         """Carry the queue out until nothing waits and nothing runs; return the jobs that ended, in that order."""
-        self._take_up()
         while True:
-            for job in list(self.going):
-                self._look_at(job)
-            self._fill()
-            if not self.going:
-                return self.ended
-            self.look(self.going)
+            try:
+                self._poll()
+                if not self.going:
+                    return self.ended
+                self.look(self.going)
+            except OSError as problem:  # a job may be half begun, so what runs is looked at anew
+                self._taken_up = False
+                self._warn(problem)
             time.sleep(POLL_SECONDS)
+
+    def _poll(self) -> None:
+        if not self._taken_up:
+            self._take_up()
+            self._taken_up = True
+        for job in list(self.going):
+            self._look_at(job)
+        self._fill()
+
+    def _warn(self, problem: OSError) -> None:
+        """Say what is wrong, once until it changes."""
+        if str(problem) == self._warned:
+            return
+        self._warned = str(problem)
+        with contextlib.suppress(OSError):  # a terminal that is gone must not end the queue
+            self.warn(
+                f"WARNING: The queue goes on, but met a problem: {problem}. It looks again in a moment."
+            )
 
     def _take_up(self) -> None:
         """See to the jobs that ran when the process before this one was ended."""
+        known = [job.number for job in self.going]
         for job in self.queue.jobs():
-            if job.state is not JobState.RUNNING:
+            if job.state is not JobState.RUNNING or job.number in known:
                 continue
             newest = self._newest_runs(job)
             if self._is_starting(job) or any(record.state in GOING_ON for record in newest):
@@ -94,16 +127,16 @@ class QueueRun:
         with self.queue.log_file(job).open("wb") as log:
             process = subprocess.Popen(
                 argv,
-                env=self.environ | own,
+                env=self.environ | own | {QUEUED: "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         self._starters[job.number] = process
+        self.going.append(job)
         job.starter = (process.pid, process_start(process.pid))
         self.queue.save(job)
-        self.going.append(job)
         self.tell(job)
 
     def _look_at(self, job: QueuedJob) -> None:
@@ -117,14 +150,15 @@ class QueueRun:
         if not job.runs:
             job.runs = [record.id for record in self._newest_runs(job)]
             self.queue.save(job)
-        records = [RunFolder(self.runs_folder / name).load() for name in job.runs]
+        records = [record for name in job.runs if (record := self._record(name)) is not None]
         if all(record.state not in GOING_ON for record in records):
             self._settle(job, records)
 
     def _settle(self, job: QueuedJob, records: Sequence[RunRecord]) -> None:
         """Note how a job ended whose runs have ended: as the worst of them."""
         if not records:
-            said = f"No run was started. See {self.queue.log_file(job)}"
+            what = "The record of its run is gone or no record" if job.runs else "No run was started"
+            said = f"{what}. See {self.queue.log_file(job)}"
             self._end(job, JobState.FAILED, ExitCode.TRAINER_FAILED, said)
             return
         worst = min(records, key=lambda record: WORST_FIRST.index(record.state))
@@ -156,7 +190,15 @@ class QueueRun:
 
     def _newest_runs(self, job: QueuedJob) -> list[RunRecord]:
         """Return the newest run of each name that is this job's."""
-        return newest_of_each((folder.load() for folder in runs(self.runs_folder)), job)
+        found = [record for _, record in readable_runs(self.runs_folder, skip=ODD)]
+        return newest_of_each(reversed(found), job)
+
+    def _record(self, name: str) -> RunRecord | None:
+        """Return the record of a run, or None where it is gone or is none."""
+        try:
+            return RunFolder(self.runs_folder / name).load()
+        except ODD:
+            return None
 
 
 def newest_of_each(records: Iterable[RunRecord], job: QueuedJob) -> list[RunRecord]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from musabi.whole import read_json, write_json
 # A runner writes a sign of life this often; in another container, one that is silent this long is gone.
 BEAT_SECONDS = 10.0
 SILENT_SECONDS = 60.0
+# How a record fails that holds something else than one, or is gone by now; and one that the disk does not give.
+ODD = (RequestError, ValueError, TypeError)
+UNREADABLE = (*ODD, OSError)
 
 
 class RunState(StrEnum):
@@ -201,12 +205,24 @@ def own_process() -> tuple[int, float | None]:
     return os.getpid(), process_start(os.getpid())
 
 
-def runs(folder: Path) -> list[RunFolder]:
-    """Return the runs under `folder`, oldest first."""
-    records = sorted(folder.glob("*/record.json"), key=lambda path: path.parent.name)
-    found = [(values, path.parent) for path in records if isinstance(values := read_json(path), dict)]
-    found.sort(key=lambda pair: float(pair[0].get("created", 0)))
-    return [RunFolder(path) for _, path in found]
+def runs(folder: Path, *, skip: tuple[type[Exception], ...] = ODD) -> list[RunFolder]:
+    """Return the runs under `folder`, oldest first, without those whose record fails to be read as in `skip`."""
+    found = []
+    for path in sorted(folder.glob("*/record.json"), key=lambda path: path.parent.name):
+        with contextlib.suppress(*skip):
+            values = read_json(path)
+            if isinstance(values, dict):
+                found.append((float(values.get("created", 0)), RunFolder(path.parent)))
+    return [run for _, run in sorted(found, key=lambda pair: pair[0])]
+
+
+def readable_runs(
+    folder: Path, *, skip: tuple[type[Exception], ...] = UNREADABLE
+) -> Iterator[tuple[RunFolder, RunRecord]]:
+    """Yield the runs under `folder` with their records, newest first, without those that `skip` names."""
+    for run in reversed(runs(folder, skip=skip)):
+        with contextlib.suppress(*skip):
+            yield run, run.load()
 
 
 def going_on(folder: Path) -> list[RunFolder]:
@@ -225,7 +241,7 @@ def going_on(folder: Path) -> list[RunFolder]:
 
 def newest_run(folder: Path, output_name: str | None = None) -> RunFolder | None:
     """Return the newest run under `folder`, of that output name where one is given."""
-    for run in reversed(runs(folder)):
-        if output_name is None or run.load().job.get("output_name") == output_name:
+    for run, record in readable_runs(folder):
+        if output_name is None or record.job.get("output_name") == output_name:
             return run
     return None

@@ -79,14 +79,16 @@ def _sample_of_step(output_name: str, step: int, end: str) -> Final:
     return Final(PurePath("sample", f"{output_name}_{step:06d}{end}"), "sample", step=step)
 
 
-def shift_metadata(path: Path, epoch_offset: int, step_offset: int) -> None:
-    """Add the offsets to the counts in a LoRA file's metadata, in place and atomically.
+def shift_metadata(path: Path, target: Path, epoch_offset: int, step_offset: int) -> None:
+    """Write a LoRA file to `target` with the offsets added to the counts in its metadata, atomically.
+
+    `path` stays as it is, so that a kill and another try add them once only.
 
     The counts are kohya's: ss_epoch, ss_num_epochs, ss_steps, ss_max_train_steps. Tensors stay as they are.
     """
     header = safetensors_header(path)
     if header is None:
-        return
+        raise OSError(f"{path} can't be read")
     length, entries = header
     metadata = entries.get("__metadata__", {})
     offsets = {
@@ -100,7 +102,7 @@ def shift_metadata(path: Path, epoch_offset: int, step_offset: int) -> None:
             metadata[key] = str(int(metadata[key]) + offset)
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
-    with replacing(path) as part, part.open("wb") as new, path.open("rb") as old:
+    with replacing(target) as part, part.open("wb") as new, path.open("rb") as old:
         new.write(len(text).to_bytes(8, "little") + text)
         old.seek(8 + length)
         copyfileobj(old, new, 1024 * 1024)

@@ -36,12 +36,13 @@ def _setting(word: str) -> str:
     return word.partition("=")[0]
 
 
-def helps(failure: Failure, step: Step, states_saved: int) -> bool:
+def helps(failure: Failure, step: Step, saves: int) -> bool:
     """Tell whether a failed training may be tried again from its start with less memory.
 
-    Only at its first steps, that is before its first state: later it would throw training away.
+    Only at its first steps, that is before its first state or checkpoint (`saves` counts both): later it would
+    throw training away.
     """
-    return failure.kind == "memory" and step.name == "train" and states_saved == 0
+    return failure.kind == "memory" and step.name == "train" and saves == 0
 
 
 def with_advice(failure: Failure, fallback: Fallback) -> Failure:

@@ -11,24 +11,26 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from musabi.errors import ExitCode, MachineError, MusabiError
+from musabi.errors import ExitCode, MusabiError
 from musabi.identity import identity
 from musabi.job import retry, save_room
 from musabi.job.child import Child
-from musabi.job.converting import Conversions
-from musabi.job.engine import Engine, Failure, OutputParser
+from musabi.job.converting import NO_TIME, Conversions, clear_parts
+from musabi.job.diary import Diary
+from musabi.job.engine import Engine, Failure
 from musabi.job.events import Event
 from musabi.job.finite import is_finite
-from musabi.job.harvest import clear_staging, harvest, place_pictures
+from musabi.job.harvest import harvest, place_pictures
 from musabi.job.loss_watch import LossWatch, Verdict, mend
 from musabi.job.lost import newest_state, what_was_lost
 from musabi.job.model import Job
 from musabi.job.new_run import outcome_of
-from musabi.job.plan import Step, plan_from_json
+from musabi.job.os_errors import plain_os_error
+from musabi.job.plan import Schedule, Step, plan_from_json
 from musabi.job.planner import convert_step
 from musabi.job.record import (
     BEAT_SECONDS,
@@ -38,44 +40,15 @@ from musabi.job.record import (
     StepOutcome,
     own_process,
 )
+from musabi.job.running import Ending, Running, StopRequest, groups
 from musabi.job.states import LORA_IN_STATE, State, choose, find_states, prune_of
-from musabi.whole import read_json, write_text
+from musabi.job.step_files import prepare_files, produced, require_room, unconverted
+from musabi.whole import read_json
 
 READ_SECONDS = 0.25
 HARVEST_SECONDS = 1.0
 SAVE_ON_STOP_SECONDS = 300.0
 TAIL_CHARACTERS = 20_000
-
-
-@dataclass(frozen=True)
-class StopRequest:
-    """Someone wants the run to end; `after_save` waits for the next state."""
-
-    after_save: bool = False
-    signal: int = signal.SIGTERM
-
-
-@dataclass(frozen=True)
-class Ending:
-    """Why the runner itself ends a step, and whether the trainer is given the time to save its state."""
-
-    failure: Failure
-    save: bool = False
-
-
-@dataclass
-class Running:
-    """A step at work: its child, what reads its output, and the end of that.
-
-    `taken_along`: it was ended because the step beside it failed.
-    """
-
-    step: Step
-    child: Child
-    parser: OutputParser
-    tail: str = ""
-    code: int | None = None
-    taken_along: bool = False
 
 
 class Runner:
@@ -90,7 +63,9 @@ class Runner:
         self.last_step = self.record.start_step
         self.stop: StopRequest | None = None
         self.ending: Ending | None = None
-        self.states_saved = 0
+        self.saves = 0
+        self.next_beat = 0.0
+        self.diary = Diary(folder)
         self.saves_warned_of: int | None = None
         self.s_per_step: float | None = None
         self.loss_watch = self._new_loss_watch()
@@ -117,10 +92,14 @@ class Runner:
             said = f"The run met an error that nobody foresaw: {type(problem).__name__}: {problem}."
             said += f" Its details are in {self.folder.log_file}."
             code = self._end(RunState.FAILED, ExitCode.MACHINE_CANNOT, said)
+        finally:
+            self._close_conversions()
         return code
 
     def _all_steps(self) -> ExitCode:
-        _require_room(self.job.output_dir, self.plan.disk_bytes)
+        require_room(self.job.output_dir, self.plan.disk_bytes)
+        with self.diary.in_spite_of_the_disk("Looking for LoRAs to convert"):
+            self._convert_what_was_left()
         for together in groups(self.plan.steps, self.record.steps):
             to_run = [pair for pair in together if not self._skips(*pair)]
             if not to_run:
@@ -140,7 +119,7 @@ class Runner:
         if why is None:
             return False
         outcome.state, outcome.message = "skipped", why
-        self._emit(Event(phase=step.name, message=f"{step.title}: skipped, {why}"))
+        self.diary.emit(Event(phase=step.name, message=f"{step.title}: skipped, {why}"))
         return True
 
     def _both(self, pairs: Sequence[tuple[Step, StepOutcome]]) -> ExitCode | None:
@@ -151,9 +130,24 @@ class Runner:
         failures = [self._finish(*pair, result) for pair, result in zip(pairs, ended, strict=True)]
         if self.stop is not None and any(outcome.state == "stopped" for _, outcome in pairs):
             return self._stopped()
+        if any(failure is not None and failure.kind == "memory" for failure in failures):
+            return self._in_turn(pairs)
         for (_, outcome), failure in zip(pairs, failures, strict=True):
             if failure is not None:
                 return self._failed(outcome, failure)
+        return None
+
+    def _in_turn(self, pairs: Sequence[tuple[Step, StepOutcome]]) -> ExitCode | None:
+        """Run those steps of several that are not done one after the other: each has the GPU's memory for itself."""
+        said = "The GPU's memory ran out with two steps at the same time. Running them one after the other."
+        for step, outcome in pairs:
+            if outcome.state == "done":
+                continue
+            outcome.tries.append(said)
+            self.diary.emit(Event(phase=step.name, message=said))
+            code = self._one_step(step, outcome)
+            if code is not None:
+                return code
         return None
 
     def _failed(self, outcome: StepOutcome, failure: Failure) -> ExitCode:
@@ -165,14 +159,14 @@ class Runner:
         """Run one step, again with less memory where that helps; return an exit code where the run ends with it."""
         failure = self._try(step, outcome)
         for number, fallback in enumerate(self.plan.fallbacks, 1):
-            if failure is None or not retry.helps(failure, step, self.states_saved):
+            if failure is None or not retry.helps(failure, step, self.saves):
                 break
             if not self.job.auto_retry:
                 failure = retry.with_advice(failure, fallback)
                 break
             said = retry.what_next(fallback, number, len(self.plan.fallbacks))
             outcome.tries.append(said)
-            self._emit(Event(phase=step.name, message=said))
+            self.diary.emit(Event(phase=step.name, message=said))
             failure = self._try(retry.easier_step(step, fallback), outcome)
         if self.stop is not None and outcome.state == "stopped":
             return self._stopped()
@@ -187,23 +181,27 @@ class Runner:
     def _begin(self, step: Step, outcome: StepOutcome) -> None:
         prepare_files(step)
         self.loss_watch = self._new_loss_watch()
+        if step.name == "train":
+            self.last_step, self.s_per_step = self.record.start_step, None
         outcome.state, outcome.started, outcome.argv = "running", time.time(), list(step.argv)
-        self.folder.save(self.record)
-        self._emit(Event(phase=step.name, message=step.title))
+        self.diary.save(self.record)
+        self.diary.emit(Event(phase=step.name, message=step.title))
 
     def _finish(self, step: Step, outcome: StepOutcome, ended: Running) -> Failure | None:
         """Note how a step ended; return why it failed, or None where it is done or was stopped."""
         code = ended.code or 0
         outcome.exit_code, outcome.ended = code, time.time()
-        self._collect(step, final=True)
-        if step.name == "train":
-            self._converted(self.conversions.finish())
+        left = self._collect(step, final=True)
+        if step.name == "train" and (code == 0 or self.saves):  # without a save, another try may follow
+            self._finish_conversions(failed=code != 0)
         if self.ending is not None:
             return self.ending.failure
         if code == 0:
+            if left is not None:
+                raise left
             self._name_output(step)
             outcome.state = "done"
-            self.folder.save(self.record)
+            self.diary.save(self.record)
             return None
         if self.stop is not None or ended.taken_along:
             outcome.state = "stopped"
@@ -215,39 +213,48 @@ class Runner:
 
         Where one fails, or the run is to end, the others are ended too.
         """
-        running = [
-            Running(step, Child(step.argv, os.environ | step.env, step.cwd), self.engine.parser(step))
-            for step in steps
-        ]
-        next_harvest, next_beat = 0.0, 0.0
+        running: list[Running] = []
+        next_harvest = 0.0
+        self.diary.log("")
         try:
-            with self.folder.log_file.open("a", encoding="utf-8") as log:
-                while any(one.code is None for one in running):
+            for step in steps:
+                child = Child(step.argv, os.environ | step.env, step.cwd)
+                running.append(Running(step, child, self.engine.parser(step)))
+            while any(one.code is None for one in running):
+                for one in running:
+                    self._listen(one, READ_SECONDS / len(running))
+                if time.monotonic() >= next_harvest:
+                    self._look_around([one.step for one in running])
+                    next_harvest = time.monotonic() + HARVEST_SECONDS
+                self._stay_awake()
+                if self._must_end_now() or any(one.code for one in running):
                     for one in running:
-                        self._listen(one, log.write, READ_SECONDS / len(running))
-                    log.flush()
-                    if time.monotonic() >= next_harvest:
-                        for one in running:
-                            self._collect(one.step, final=False)
-                            self._look_at_room(one.step)
-                        self._convert()
-                        next_harvest = time.monotonic() + HARVEST_SECONDS
-                    if time.monotonic() >= next_beat:
-                        with contextlib.suppress(OSError):  # a full disk must not end the run
-                            self.folder.beat()
-                        next_beat = time.monotonic() + BEAT_SECONDS
-                    self._look_for_stop()
-                    if self._must_end_now() or any(one.code for one in running):
-                        for one in running:
-                            if one.code is None:
-                                one.taken_along = not self._must_end_now()
-                                one.code = self._end_child(one.child, one.step, one.parser, log.write)
+                        if one.code is None:
+                            one.taken_along = not self._must_end_now()
+                            one.code = self._end_child(one)
         finally:
             for one in running:
                 one.child.close()
         return running
 
-    def _listen(self, one: Running, log: Callable[[str], object], seconds: float) -> None:
+    def _look_around(self, steps: Sequence[Step]) -> None:
+        """Take what was saved, look at the room on the disk and at the conversions."""
+        for step in steps:
+            self._collect(step, final=False)
+            with self.diary.in_spite_of_the_disk("Looking at the disk"):
+                self._look_at_room(step)
+        self._convert()
+
+    def _stay_awake(self) -> None:
+        """Leave a sign of life now and then, and look whether someone wants the run to end."""
+        if time.monotonic() >= self.next_beat:
+            with contextlib.suppress(OSError):  # a full disk must not end the run
+                self.folder.beat()
+            self.next_beat = time.monotonic() + BEAT_SECONDS
+        with contextlib.suppress(OSError):
+            self._look_for_stop()
+
+    def _listen(self, one: Running, seconds: float) -> None:
         """Take what a child wrote within `seconds`, and note whether it has ended."""
         if one.code is not None:
             return
@@ -255,14 +262,47 @@ class Runner:
         if one.code is not None:
             return
         text = one.child.read(seconds)
-        log(text)
+        if text:
+            self.diary.log(text)
         one.tail = (one.tail + text)[-TAIL_CHARACTERS:]
         for event in one.parser.feed(text):
             self._take(event)
 
     def _convert(self) -> None:
-        """Look after the conversions of checkpoints."""
-        self._converted(self.conversions.advance())
+        """Look after the conversions of checkpoints; begin one where its copy leaves room for the next save."""
+        with self.diary.in_spite_of_the_disk("Converting"):
+            self._converted(self.conversions.advance(begin=self._may_convert()))
+
+    def _may_convert(self) -> bool:
+        if self.plan.schedule is None:
+            return True
+        size, coming = self._saves_to_come(self.plan.schedule)
+        return save_room.may_convert(shutil.disk_usage(self.job.output_dir).free, size, coming)
+
+    def _finish_conversions(self, *, failed: bool) -> None:
+        """Wait for the conversions, not for long where the run is to end."""
+
+        def in_a_hurry() -> bool:
+            self._stay_awake()
+            return failed or self.stop is not None or self.ending is not None
+
+        with self.diary.in_spite_of_the_disk("Converting"):
+            self._converted(self.conversions.finish(in_a_hurry=in_a_hurry))
+
+    def _close_conversions(self) -> None:
+        """End the conversions, and say which were not done."""
+        with self.diary.in_spite_of_the_disk("Ending the conversions"):
+            self.conversions.close()
+        self._converted([])
+
+    def _convert_what_was_left(self) -> None:
+        """Queue the LoRAs that a killed run of this lineage had no time to convert; remove its half-written files."""
+        if not any(step.name == "train" for step in self.plan.steps):
+            return
+        folder, name = self.job.output_dir, self.job.output_name
+        clear_parts(folder / "comfyui", name)
+        for lora in unconverted(folder, name, self.record.lineage_started):
+            self.conversions.add(lora)
 
     def _converted(self, files: Sequence[Path]) -> None:
         for path in files:
@@ -270,15 +310,13 @@ class Runner:
         for source, said in self.conversions.failed.items():
             if source not in self.told:
                 self.told.add(source)
-                self._emit(
-                    Event(
-                        phase="convert",
-                        message=f"{source.name} was not converted: {said} Once that is mended: musabi convert {source}",
-                    )
-                )
+                then = "Convert it with:" if said == NO_TIME else "Once that is mended:"
+                message = f"{source.name} was not converted: {said} {then} musabi convert {source}"
+                self.diary.emit(Event(phase="convert", message=message))
 
-    def _end_child(self, child: Child, step: Step, parser: OutputParser, log: Callable[[str], object]) -> int:
+    def _end_child(self, one: Running) -> int:
         """End the child; an engine that saves on stop gets the time it needs for that."""
+        child, step = one.child, one.step
         if self.ending is not None and not self.ending.save:
             child.kill()  # asked to end, it might save what is of no use, or what does not fit
             return child.end()
@@ -288,9 +326,10 @@ class Runner:
         deadline = time.monotonic() + SAVE_ON_STOP_SECONDS
         while (code := child.poll()) is None and time.monotonic() < deadline:
             text = child.read(READ_SECONDS)
-            log(text)
-            for event in parser.feed(text):
+            self.diary.log(text)
+            for event in one.parser.feed(text):
                 self._take(event)
+            self._stay_awake()
         return child.end() if code is None else code
 
     def _must_end_now(self) -> bool:
@@ -312,8 +351,9 @@ class Runner:
         if event.kind == "fatal" and event.message is not None:
             self.ending = Ending(Failure(event.message, ExitCode.WRONG_REQUEST))
         if event.file is not None and event.kind is not None and event.kind in FILE_KINDS:
-            self._produced([produced(event.kind, Path(event.file), event.epoch, event.step)])
-        self._emit(event)
+            with self.diary.in_spite_of_the_disk("Looking at what was saved"):
+                self._produced([produced(event.kind, Path(event.file), event.epoch, event.step)])
+        self.diary.emit(event)
         verdict = self.loss_watch.take(event)
         if verdict is not None:
             self._bad_loss(verdict)
@@ -326,7 +366,7 @@ class Runner:
     def _bad_loss(self, verdict: Verdict) -> None:
         """End the training, or only say so where the job asks for that."""
         if self.job.on_bad_loss == "go-on":
-            self._emit(
+            self.diary.emit(
                 Event(phase="train", message=f"{verdict.what}. It goes on, as ON_BAD_LOSS=go-on asks for.")
             )
             return
@@ -339,9 +379,8 @@ class Runner:
         """Say in time that the disk is too small for the saves to come; end the training before one fails."""
         if step.name != "train" or self.plan.schedule is None or self.ending is not None:
             return
-        size = save_room.sizes(self.record.files, self.plan)
-        steps = save_room.coming_steps(self.plan.schedule, self.last_step)
-        coming = save_room.Coming(steps, len(self._states()), self.job.keep_last_states)
+        size, coming = self._saves_to_come(self.plan.schedule)
+        steps = coming.steps
         free = shutil.disk_usage(self.job.output_dir).free
         fit = save_room.saves_that_fit(free, size, coming)
         if fit == len(steps):
@@ -350,7 +389,12 @@ class Runner:
             self._end_for_room(size)
         elif self.saves_warned_of is None or fit < self.saves_warned_of:
             self.saves_warned_of = fit
-            self._emit(Event(phase=step.name, message=save_room.warning(free, size, fit, coming)))
+            self.diary.emit(Event(phase=step.name, message=save_room.warning(free, size, fit, coming)))
+
+    def _saves_to_come(self, timing: Schedule) -> tuple[save_room.Sizes, save_room.Coming]:
+        steps = save_room.coming_steps(timing, self.last_step)
+        coming = save_room.Coming(steps, len(self._states()), self.job.keep_last_states)
+        return save_room.sizes(self.record.files, self.plan), coming
 
     def _end_for_room(self, size: save_room.Sizes) -> None:
         self._prune_states()
@@ -363,21 +407,32 @@ class Runner:
             Failure(said, ExitCode.MACHINE_CANNOT, "no_room", "disk"), save=free >= size.state
         )
 
-    def _collect(self, step: Step, *, final: bool) -> None:
-        files = harvest(step, self.job.output_dir, self.job.output_name, final=final)
+    def _collect(self, step: Step, *, final: bool) -> OSError | None:
+        """Take what the step saved; return why some of it could not be taken, or None."""
+        troubles: list[OSError] = []
+        files: list[ProducedFile] = []
+        try:
+            output, name = self.job.output_dir, self.job.output_name
+            files = harvest(step, output, name, final=final, trouble=troubles.append)
+        except OSError as problem:
+            troubles.append(problem)
+        for trouble in troubles:
+            self.diary.trouble("Moving what was saved to its place", trouble)
         if final:
             files += place_pictures(step)
         self._produced(files)
         for file in files:
-            self._emit(
+            self.diary.emit(
                 Event(phase=step.name, kind=file.kind, file=str(file.path), epoch=file.epoch, step=file.step)
             )
+        return troubles[0] if troubles else None
 
     def _name_output(self, step: Step) -> None:
         if step.output is None:
             return
         written, final = step.output
         written.replace(final)
+        written.unlink(missing_ok=True)  # two names of one file: then the rename did nothing
         self._take(Event(phase=step.name, kind="converted", file=str(final)))
 
     def _produced(self, files: Sequence[ProducedFile]) -> None:
@@ -385,21 +440,24 @@ class Runner:
         if not files:
             return
         for file in files:
+            if file.kind in ("checkpoint", "state"):
+                self.saves += 1
             if file.kind == "checkpoint":
                 self.conversions.add(file.path)
         known = {file.path: file for file in self.record.files}
         self.record.files = list((known | {file.path: file for file in files}).values())
         if any(file.kind == "state" for file in files):
-            self.states_saved += 1
-            self._require_numbers(files)
+            with self.diary.in_spite_of_the_disk("Reading the new state"):
+                self._require_numbers(files)
             # The state at the end comes before the last LoRA, which is a moment away and ends the step.
             last = f"{self.job.output_name}-state"
             between = any(file.kind == "state" and file.path.name != last for file in files)
             if between and self.stop is not None and self.stop.after_save:
                 self.stop = replace(self.stop, after_save=False)
         if any(file.kind in ("state", "checkpoint") for file in files):
-            self._prune_states()
-        self.folder.save(self.record)
+            with self.diary.in_spite_of_the_disk("Removing old states"):
+                self._prune_states()
+        self.diary.save(self.record)
 
     def _require_numbers(self, files: Sequence[ProducedFile]) -> None:
         """End a training whose weights are gone before its loss shows it."""
@@ -421,71 +479,16 @@ class Runner:
             RunState.STOPPED, code, what_was_lost(self.record, self.plan, self._states(), self.last_step)
         )
 
-    def _emit(self, event: Event) -> None:
-        with self.folder.events_file.open("a", encoding="utf-8") as file:
-            file.write(event.to_json() + "\n")
-
     def _end(self, state: RunState, code: ExitCode, message: str | None) -> ExitCode:
+        self._close_conversions()
         self.record.state, self.record.exit_code = state, int(code)
         self.record.message, self.record.ended = message, time.time()
         for outcome in self.record.steps:
             if outcome.state == "running":
                 outcome.state, outcome.ended = state.value, self.record.ended
-        with contextlib.suppress(OSError):  # a full disk; what follows the run must still happen
-            self.folder.save(self.record)
-            self._emit(Event(phase="run", kind=state.value, message=message))
+        self.diary.save(self.record)  # or not, where the disk is full: what follows the run must still happen
+        self.diary.emit(Event(phase="run", kind=state.value, message=message))
         return code
 
 
 FILE_KINDS = frozenset({"checkpoint", "state", "sample", "converted"})
-
-
-def groups(steps: Sequence[Step], outcomes: Sequence[StepOutcome]) -> list[list[tuple[Step, StepOutcome]]]:
-    """Return the steps in the order in which they run, those together that may run at the same time."""
-    made: list[list[tuple[Step, StepOutcome]]] = []
-    for step, outcome in zip(steps, outcomes, strict=True):
-        if step.beside and made:
-            made[-1].append((step, outcome))
-        else:
-            made.append([(step, outcome)])
-    return made
-
-
-def prepare_files(step: Step) -> None:
-    """Remove stale files, write the stamps that say what the new ones are made from, clear the staging."""
-    for path in step.discard:
-        path.unlink(missing_ok=True)
-    if step.output is not None:
-        step.output[1].parent.mkdir(parents=True, exist_ok=True)
-    for path, text in step.stamp:
-        write_text(path, text)
-    clear_staging(step)
-
-
-def produced(kind: str, path: Path, epoch: int | None, step: int | None) -> ProducedFile:
-    """Return the record of a finished file or folder, its size summed in bytes."""
-    files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
-    size = sum(part.stat().st_size for part in files)
-    return ProducedFile(kind=kind, path=path, size=size, epoch=epoch, step=step, made=time.time())
-
-
-def plain_os_error(problem: OSError) -> str:
-    """Return an operating-system error as a sentence with its mend."""
-    where = problem.filename or "a file"
-    mends = {
-        "No space left on device": "Free some space or give the volume more, then go on with --resume.",
-        "Read-only file system": "Choose a folder that can be written to.",
-        "Permission denied": "Choose a folder that you may write to.",
-    }
-    reason = problem.strerror or str(problem)
-    return f"{where}: {reason}. {mends.get(reason, 'Look at the log for more.')}"
-
-
-def _require_room(folder: Path, needed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise MachineError(
-            f"{folder} has {free / 1e6:,.0f} MB free, but this run will write {needed / 1e6:,.0f} MB. "
-            f"Free {(needed - free) / 1e6:,.0f} MB, or keep fewer states and checkpoints."
-        )

@@ -25,6 +25,11 @@ class Sizes:
         return self.checkpoint + self.state
 
     @property
+    def files(self) -> int:
+        """The LoRA file and its converted copy: what a save leaves behind besides states."""
+        return 2 * self.checkpoint
+
+    @property
     def surely(self) -> int:
         return self.save if self.measured else int(self.save * ESTIMATED_SHARE)
 
@@ -69,11 +74,16 @@ def saves_that_fit(free: int, size: Sizes, coming: Coming) -> int:
     for number, _ in enumerate(coming.steps):
         if free < size.save:
             return number
-        free -= size.checkpoint
+        free -= size.files
         if kept < coming.keep:
             kept += 1
             free -= size.state
     return len(coming.steps)
+
+
+def may_convert(free: int, size: Sizes, coming: Coming) -> bool:
+    """Tell whether a LoRA may be converted now: its copy must not take the room of the next save."""
+    return not coming.steps or free >= size.save + size.checkpoint
 
 
 def is_near(step: int, save: int, s_per_step: float | None) -> bool:
@@ -85,7 +95,7 @@ def is_near(step: int, save: int, s_per_step: float | None) -> bool:
 def missing(free: int, size: Sizes, coming: Coming) -> int:
     """Return how many bytes more than `free` all saves to come need."""
     new_states = min(coming.keep - coming.kept, len(coming.steps) - 1)
-    left_behind = size.checkpoint * (len(coming.steps) - 1) + size.state * max(0, new_states)
+    left_behind = size.files * (len(coming.steps) - 1) + size.state * max(0, new_states)
     return max(0, left_behind + size.save - free)
 
 

@@ -70,16 +70,17 @@ def prune_of(record: RunRecord) -> list[Path]:
     """Remove the states beyond those that a run keeps; return what went.
 
     The state at the end does not count until the LoRA of the end is there: killed in between, a run
-    goes on from the state before. Nor does a state that holds no numbers.
+    goes on from the state before. Nor does a state that holds no numbers: as many of these are kept besides.
     """
     output_dir, name = Path(record.job["output_dir"]), str(record.job["output_name"])
     done = is_whole_safetensors(output_dir / f"{name}.safetensors")
-    useful = [
-        state
-        for state in find_states(output_dir, name, record.legs)
-        if (done or state.path.name != f"{name}-state") and is_finite(state.path / LORA_IN_STATE)
-    ]
-    return prune(useful, record.lineage_started, int(record.job["keep_last_states"]))
+    since, keep = record.lineage_started, int(record.job["keep_last_states"])
+    useful: list[State] = []
+    useless: list[State] = []
+    for state in find_states(output_dir, name, record.legs):
+        if done or state.path.name != f"{name}-state":
+            (useful if is_finite(state.path / LORA_IN_STATE) else useless).append(state)
+    return prune(useful, since, keep) + prune(useless, since, keep)
 
 
 def _progress(epoch: str | None, step: str | None, leg: Leg) -> tuple[int, int]:

@@ -43,6 +43,10 @@ def read_header(path: Path) -> TensorFile:
     Raises:
         RequestError: it is not there, empty, no safetensors file, damaged or cut off.
     """
+    if path.is_dir():
+        raise RequestError(
+            f"{path} is a folder. Name a LoRA file in it, such as {path / 'NAME.safetensors'}."
+        )
     if not path.is_file():
         raise RequestError(f"{path} is not there. Name a LoRA file, such as output/NAME.safetensors.")
     size = path.stat().st_size

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from musabi.errors import MusabiError
-from musabi.job.runner import plain_os_error
+from musabi.job.os_errors import plain_os_error
 
 P = ParamSpec("P")
 R = TypeVar("R")

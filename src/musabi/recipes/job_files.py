@@ -107,25 +107,46 @@ def dataset_file(recipe: Recipe, folder: Path) -> str:
 
 def prompts_file(recipe: Recipe, folder: Path) -> str:
     """Return the text of sample_prompts.txt: a prompt a line, with the flags that this model knows."""
-    sampling = recipe.sampling
+    sampling, known = recipe.sampling, recipe.sampling.prompt_flags
     values: dict[str, object] = {
         "w": sampling.width,
         "h": sampling.height,
         "f": sampling.frames if sampling.frames > 1 else None,
         "d": 42,
         "s": sampling.steps,
-        "g": sampling.embedded_guidance,
+        # Where a model's lines know no --l, --g is its guidance.
+        "g": sampling.embedded_guidance if "l" in known else sampling.embedded_guidance or sampling.guidance,
         "l": sampling.guidance,
         "fs": sampling.flow_shift,
         "n": "blurry, deformed",
+        "of": sampling.one_frame,
     }
-    files = [name for name in PICTURES if name in sampling.prompt_flags]
-    values |= {name: folder / PICTURES[name] for name in files}
-    flags = [f"--{name} {value}" for name, value in values.items() if value and name in sampling.prompt_flags]
+    flags = [f"--{name} {value}" for name, value in values.items() if value is not None and name in known]
+    named = _pictures(recipe)
+    flags += [f"--{name} {folder / file}" for name, file in named]
     lines = ["# A prompt a line. Change it to what your LoRA is about."]
-    if files:
-        lines.append(f"# It names {' and '.join(PICTURES[name] for name in files)}: put your own there.")
+    if named:
+        lines.append(
+            f"# It names {' and '.join(dict.fromkeys(file for _, file in named))}: put your own there."
+        )
     return "\n".join([*lines, " ".join(["a photo of myword", *flags]), ""])
+
+
+def _pictures(recipe: Recipe) -> tuple[tuple[str, str], ...]:
+    """Return the flags of a prompt line that name files, each with the file that it names.
+
+    In one-frame inference there is a control picture for each index: the first, then the last one, again.
+    """
+    files = {name: file for name, file in PICTURES.items() if name in recipe.sampling.prompt_flags}
+    indices = recipe.dataset.example.get("fp_1f_clean_indices")
+    if not isinstance(indices, list):
+        return tuple(files.items())
+    given = [file for name, file in files.items() if name in ("i", "ei")]
+    controls = [
+        given[number] if number < len(given) else f"control_{number}.png" for number in range(len(indices))
+    ]
+    rest = tuple(pair for pair in files.items() if pair[0] != "ci")
+    return (*rest, *(("ci", file) for file in controls))
 
 
 def _value(value: object) -> str:

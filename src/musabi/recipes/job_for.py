@@ -1,11 +1,12 @@
 """The job that the settings and a model's recipe describe."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from musabi.errors import RequestError
 from musabi.job.model import Caching, Job
 from musabi.recipes.load import load
-from musabi.recipes.recipe import Recipe
+from musabi.recipes.recipe import Recipe, Role
 from musabi.settings import Settings
 
 
@@ -38,6 +39,12 @@ def make_job(settings: Settings, optimizer: str | None = None, **more: Any) -> J
 def weight_files(settings: Settings, recipe: Recipe) -> dict[str, Path]:
     """Return the model's files by role: where a setting such as DIT_PATH says, else where they are fetched to."""
     places = places_of_weights(settings, recipe)
+    for role in get_args(Role):
+        if role not in places and getattr(settings, f"{role}_path") is not None:
+            raise RequestError(
+                f"{role.upper()}_PATH is set, but {recipe.title} takes no such file. Unset it, or choose the MODEL "
+                "that does."
+            )
     return {role: getattr(settings, f"{role}_path") or place for role, place in places.items()}
 
 

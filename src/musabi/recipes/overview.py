@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from musabi.recipes.load import load, names
-from musabi.recipes.recipe import Recipe
+from musabi.recipes.recipe import Recipe, Weights
 
 Here = Literal["yes", "part", "no"]
 
@@ -57,8 +57,7 @@ def overview_as_text(rows: list[Row]) -> str:
 
 
 def _row(recipe: Recipe, models: Path) -> Row:
-    files = [models / one.folder / Path(file).name for one in recipe.weights.values() for file in one.files]
-    there = sum(file.is_file() for file in files)
+    there = [_is_here(one, models) for one in recipe.weights.values()]
     return Row(
         name=recipe.name,
         title=recipe.title,
@@ -67,5 +66,12 @@ def _row(recipe: Recipe, models: Path) -> Row:
         disk_gb=round(sum(one.gigabytes for one in recipe.weights.values()), 1),
         licence=recipe.licence,
         gated=any(one.gated for one in recipe.weights.values()),
-        here="yes" if there == len(files) else "part" if there else "no",
+        here="yes" if all(there) else "part" if any(there) else "no",
     )
+
+
+def _is_here(weights: Weights, models: Path) -> bool:
+    """Tell whether the files are there and about as large as they should be: a small model is none of them."""
+    files = [models / weights.folder / Path(file).name for file in weights.files]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return all(file.is_file() for file in files) and size > weights.gigabytes * 1e9 / 2

@@ -47,10 +47,11 @@ Meaning = Literal[
     "control",
     "latents",
     "output_type",
+    "one_frame",
 ]
 """What an argument of a generate script says. `prompts` is a file of prompt lines, `folder` and `file` are
 where the result goes, `size` takes height and width, `seconds` is frames over fps, `latents` takes kept
-latents to decode."""
+latents to decode, `one_frame` names the frames of one-frame inference."""
 
 
 class Part(BaseModel):
@@ -212,6 +213,8 @@ class Limits(Part):
     "stored" (the file is in 8 bits already) or "none". `precision`: the mixed precision that it is trained
     in; "file" follows the DiT's own. `checkpointing_offload`, `block_swap_h2d`: whether they have an effect.
     `split_attention`: kinds of attention that see padding or fail in a batch unless --split_attn is given.
+    `swap_batch_1`: kinds of attention ("any" for all) that swap blocks only with one image a step.
+    `no_swap_with`: arguments of the training script that exclude swapped blocks.
     """
 
     max_blocks_to_swap: int = Field(ge=0)
@@ -219,6 +222,8 @@ class Limits(Part):
     precision: Literal["bf16", "fp16", "file"] = "bf16"
     attention: tuple[str, ...] = ("sdpa", "flash_attn", "xformers")
     split_attention: tuple[str, ...] = ("xformers",)
+    swap_batch_1: tuple[str, ...] = ()
+    no_swap_with: tuple[str, ...] = ()
     checkpointing_offload: bool = True
     block_swap_h2d: bool = True
 
@@ -246,7 +251,8 @@ class Memory(Part):
 class Sampling(Part):
     """How prompts are rendered where a prompt line doesn't say: sizes in pixels, frames 1 for pictures.
 
-    `prompt_flags` are the flags of a prompt line that this model's samplers use.
+    `prompt_flags` are the flags of a prompt line that this model's samplers use, `prompt_needs` those of them
+    that each line must have. `one_frame`: the frames that are given and made in one-frame inference (--of).
     """
 
     width: int
@@ -258,7 +264,9 @@ class Sampling(Part):
     embedded_guidance: float | None = None
     flow_shift: float | None = None
     multiple: int = 16
+    one_frame: str | None = None
     prompt_flags: tuple[str, ...] = ("w", "h", "d", "s", "fs", "l", "n")
+    prompt_needs: tuple[str, ...] = ()
 
 
 class Trap(Part):
@@ -273,6 +281,7 @@ class Recipe(Part):
 
     `licence` is that of the weights, in the hub's spelling. `makes` is what comes out. `unusable` are
     arguments that a person might pass on but that can't work with this model, each with what to do.
+    `wrong_dits` are patterns of DIT files (FOLDER/NAME) that belong to another recipe, each with what to do.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -294,6 +303,7 @@ class Recipe(Part):
     memory: Memory
     sampling: Sampling
     unusable: dict[str, str] = {}
+    wrong_dits: dict[str, str] = {}
     traps: tuple[Trap, ...] = ()
 
     @property

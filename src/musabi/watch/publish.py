@@ -16,6 +16,7 @@ from musabi.hub.parcel import Piece, Sent
 from musabi.hub.s3 import send_to_s3
 from musabi.hub.to_folder import send_to_folder
 from musabi.hub.to_hub import require_token, send_to_hub
+from musabi.job.publishing import mark_published
 from musabi.job.record import Publication, RunFolder, RunState
 from musabi.watch.lineage import Lineage, read_lineage
 from musabi.watch.parcel import Wishes, pack
@@ -96,6 +97,7 @@ def publish(
             f"{problem.strerror or problem}. Mend that, then publish again."
         ) from None
     _note(folder, str(planned.place), len(pieces), planned.public)
+    mark_published(folder)
     return _published(planned, pieces, sent)
 
 

@@ -117,7 +117,7 @@ def test_without_prompts_and_without_latents_there_is_nothing_to_render(models: 
 def test_a_file_that_is_no_lora_is_refused_before_anything_is_loaded(
     models: Any, prompts: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RequestError, match="is no LoRA of Z-Image"):
+    with pytest.raises(RequestError, match="holds no LoRA"):
         sample.main(
             [
                 *models.flags,

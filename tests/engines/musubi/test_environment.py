@@ -88,7 +88,7 @@ def test_a_tokenizer_that_is_not_whole_is_named(name: str, checkout: Path, hf_ho
     ((sentence,),) = {*missing.values()}
     assert missing.keys() == {"cache-text", "sample"}
     assert name in sentence
-    assert "musabi bootstrap" in sentence
+    assert "musabi models download z-image" in sentence
 
 
 def test_a_hub_cache_of_its_own_is_looked_into(

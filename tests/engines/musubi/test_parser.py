@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -117,6 +118,14 @@ def test_a_rendered_sample_is_named() -> None:
     line = "INFO:__main__:Sample images saved to: /workspace/output/sample/20260101-000000-000_42\n"
     (event,) = parse(line, name="sample")
     assert (event.kind, event.file) == ("sample", "/workspace/output/sample/20260101-000000-000_42_000.png")
+
+
+def test_a_sample_that_is_yet_to_be_moved_is_only_said() -> None:
+    """Its name is none that lasts; it is named when it is in its place."""
+    line = "INFO:__main__:Sample images saved to: /output/sample/.demo.sampling/20260101-000000-000_42\n"
+    pictures = (Path("/output/sample/.demo.sampling"), Path("/output/sample"), "demo")
+    (event,) = MusubiParser(Step("sample", "Sample", (), pictures=pictures)).feed(line)
+    assert (event.kind, event.file, event.message) == (None, None, "Rendered a sample")
 
 
 def test_a_prompt_that_was_left_out_is_said() -> None:

@@ -22,6 +22,27 @@ PROMPTS = (
 )
 
 
+FILES = Path("/workspace/dataset")
+NEEDED: dict[str, tuple[str, object]] = {
+    "i": ("image", str(FILES / "first.png")),
+    "ei": ("end_image", str(FILES / "last.png")),
+    "ci": ("controls", (str(FILES / "control.png"),)),
+    "cn": ("control_video", str(FILES / "control.mp4")),
+    "of": ("one_frame", "target_index=3,control_index=0"),
+}
+
+
+def prompts(name: str) -> tuple[Prompt, ...]:
+    """Return the prompts with what each line must say of this model."""
+    values = dict(NEEDED[flag] for flag in load(name).sampling.prompt_needs)
+    return tuple(replace(one, **values, given=one.given | values.keys()) for one in PROMPTS)  # type: ignore[arg-type]
+
+
+def rendered(engine: MusubiEngine, job: Job, facts: Facts) -> list[tuple[str, ...]]:
+    """Return the command lines of the sampler."""
+    return [step.argv for step in engine.sample_steps(job, facts, None, OUTPUT / "sample")]
+
+
 def every_step(name: str, engine: MusubiEngine, job: Job, facts: Facts, timing: Schedule) -> tuple[Step, ...]:
     """Return all that a run of this model starts."""
     lora = OUTPUT / f"{job.output_name}.safetensors"
@@ -57,7 +78,7 @@ def test_the_command_lines_of_every_model(
 ) -> None:
     """Each is also held against the contract with v0.3.4: the engine refuses what a script would not take."""
     wanted = job(model=name, sample_every_n_epochs=10)
-    here = replace(facts(dataset=uncached), prompts=PROMPTS)
+    here = replace(facts(dataset=uncached), prompts=prompts(name))
     engine.refuse(wanted, here)
     hold(f"models/{name}", *every_step(name, engine, wanted, here, timing))
 
@@ -96,7 +117,7 @@ def test_every_script_that_decodes_latents_also_keeps_them(
     if "latents" not in flags:
         return
     wanted = job(model=name, extra_sample_args=("--output_type", "latent"))
-    for step in engine.sample_steps(wanted, replace(facts(), prompts=PROMPTS), None, OUTPUT / "sample"):
+    for step in engine.sample_steps(wanted, replace(facts(), prompts=prompts(name)), None, OUTPUT / "sample"):
         assert step.argv[-2:] == ("--output_type", "latent")
 
 
@@ -151,3 +172,60 @@ def test_other_networks_are_planned_where_the_trainer_has_them(
         return
     argv = engine.train_step(wanted, facts(), timing, None).argv
     assert argv[argv.index("--network_module") + 1] == module
+
+
+def test_the_sampler_swaps_the_blocks_that_were_chosen(
+    engine: MusubiEngine, job: Callable[..., Job], facts: Callable[..., Facts], timing: Schedule
+) -> None:
+    """With nothing asked for, on a GPU that the model does not fit otherwise."""
+    small = replace(facts(memory=24 * 1024**3), prompts=PROMPTS)
+    for name in ("qwen-image", "wan2.1-t2v-14b", "flux2-dev"):
+        wanted = job(model=name)
+        trained = engine.train_step(wanted, small, timing, None).argv
+        chosen = trained[trained.index("--blocks_to_swap") + 1]
+        (argv,) = rendered(engine, wanted, small)
+        assert argv[argv.index("--blocks_to_swap") + 1] == chosen
+    large = replace(facts(), prompts=PROMPTS)
+    assert "--blocks_to_swap" not in rendered(engine, job(model="qwen-image"), large)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "flag", "value"),
+    [
+        ("kandinsky-5-pro-t2v", {"embedded_guidance": 3.0}, "--guidance", "3"),
+        ("kandinsky-5-pro-t2v", {}, "--guidance", "5"),
+        ("hidream-o1", {"embedded_guidance": 3.0}, "--guidance_scale", "3"),
+        ("hidream-o1", {"embedded_guidance": 3.0, "guidance_scale": 2.0}, "--guidance_scale", "2"),
+        ("framepack", {"embedded_guidance": 3.0}, "--guidance_scale", "1"),
+        ("framepack", {"embedded_guidance": 3.0}, "--embedded_cfg_scale", "3"),
+        ("framepack", {"embedded_guidance": 0.0}, "--embedded_cfg_scale", "0"),
+    ],
+)
+def test_the_guidance_of_a_prompt_line_is_used(
+    name: str,
+    said: dict[str, float],
+    flag: str,
+    value: str,
+    engine: MusubiEngine,
+    job: Callable[..., Job],
+    facts: Callable[..., Facts],
+) -> None:
+    prompt = Prompt("a cat", **said, given=frozenset(said))  # type: ignore[arg-type]
+    (argv,) = rendered(engine, job(model=name), replace(facts(), prompts=(prompt,)))
+    assert argv[argv.index(flag) + 1] == value and argv.count(flag) == 1
+
+
+def test_single_frames_are_rendered_with_the_indices_of_the_line_else_of_the_recipe(
+    engine: MusubiEngine, job: Callable[..., Job], facts: Callable[..., Facts]
+) -> None:
+    for name in ("framepack-one-frame", "wan2.1-flf2v-14b"):
+        two = replace(facts(), prompts=(Prompt("a cat"), Prompt("a dog", one_frame="target_index=3")))
+        lines = rendered(engine, job(model=name), two)
+        said = [argv[argv.index("--one_frame_inference") + 1] for argv in lines]
+        assert said == [load(name).sampling.one_frame, "target_index=3"]
+    # A file of prompts says it line by line; what is said beside it holds for the others, and for latents.
+    name = "wan2.1-one-frame"
+    (argv,) = rendered(engine, job(model=name), facts())
+    decoded = engine.decode_steps(job(model=name), facts(), LATENTS, OUTPUT)[0].argv
+    for line in (argv, decoded):
+        assert line[line.index("--one_frame_inference") + 1] == load(name).sampling.one_frame

@@ -7,8 +7,9 @@ import pytest
 
 from musabi.engines.musubi.engine import MusubiEngine
 from musabi.errors import MachineError, RequestError
-from musabi.job.facts import CacheFacts, DatasetFacts, Facts
+from musabi.job.facts import BucketFacts, CacheFacts, DatasetFacts, Facts
 from musabi.job.model import Job
+from musabi.job.plan import Schedule
 
 MakeJob = Callable[..., Job]
 MakeFacts = Callable[..., Facts]
@@ -125,3 +126,69 @@ def test_prompts_in_a_file_that_the_trainer_can_not_read_are_refused(
     prompts = job(sample_prompts=Path("/workspace/dataset/prompts.csv"), sample_every_n_epochs=2)
     with pytest.raises(RequestError, match="SAMPLE_PROMPTS"):
         engine.refuse(prompts, facts())
+
+
+MERGED_IN_8_BITS: dict[str, dict[str, object]] = {
+    "the adapter with flags that were passed on": {
+        "model": "z-image-turbo",
+        "extra_train_args": ("--fp8_base", "--fp8_scaled"),
+    },
+    "the adapter with the setting": {"model": "z-image-turbo", "dit_precision": "fp8"},
+    "base weights with the setting": {"dit_precision": "fp8", "extra_train_args": ("--base_weights", "a")},
+}
+
+
+@pytest.mark.parametrize("case", MERGED_IN_8_BITS)
+def test_what_is_merged_into_a_model_in_8_bits_is_refused(
+    case: str, engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    with pytest.raises(RequestError, match="round away"):
+        engine.refuse(job(**MERGED_IN_8_BITS[case]), facts())
+
+
+def test_base_weights_beside_an_adapter_are_refused(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    """argparse takes the last of two, so the adapter would be left out without a word."""
+    wanted = job(model="z-image-turbo", extra_train_args=("--base_weights", "/workspace/a.safetensors"))
+    with pytest.raises(RequestError, match="ADAPTER_PATH"):
+        engine.refuse(wanted, facts())
+
+
+@pytest.mark.parametrize(
+    ("path", "mend"),
+    [
+        ("Z-Image-Turbo/diffusion_pytorch_model-00001-of-00003.safetensors", "MODEL=z-image-turbo"),
+        ("dit/z_image_de_turbo_v1_bf16.safetensors", "MODEL=z-image-de-turbo"),
+    ],
+)
+def test_turbo_without_its_adapter_is_refused(
+    path: str, mend: str, engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    weights = job().weights | {"dit": Path("/workspace/models") / path}
+    with pytest.raises(RequestError, match=mend):
+        engine.refuse(job(weights=weights), facts())
+    right = mend.removeprefix("MODEL=")
+    engine.refuse(job(model=right), facts())
+
+
+def test_a_model_that_swaps_only_with_single_images_is_held_to_it(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts, timing: Schedule
+) -> None:
+    pairs = DatasetFacts(
+        images=54, batches_per_epoch=27, buckets=(BucketFacts(2048, 2048, 54, 27, batch=2),),
+        latents=CacheFacts(54), text=CacheFacts(54),
+    )  # fmt: skip
+    small = facts(memory=24 * 1024**3, dataset=pairs)
+    argv = engine.train_step(job(model="hidream-o1-edit"), small, timing, None).argv
+    assert "--blocks_to_swap" not in argv
+    with pytest.raises(RequestError, match="batch_size = 1"):
+        engine.refuse(job(model="hidream-o1-edit", blocks_to_swap=10), small)
+
+
+def test_an_argument_that_excludes_swapped_blocks_is_heeded(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts, timing: Schedule
+) -> None:
+    small = facts(memory=24 * 1024**3)
+    wanted = job(model="krea-2", extra_train_args=("--turbo_dit", "/workspace/turbo.safetensors"))
+    assert "--blocks_to_swap" not in engine.train_step(wanted, small, timing, None).argv

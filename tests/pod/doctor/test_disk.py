@@ -132,7 +132,7 @@ def test_checkpoints_and_states_are_estimated_before_the_dit_is_there(machine: M
     (need,) = needs(scene)[0]
     # Eleven checkpoints in bf16 and three states of Prodigy, 20 bytes a value.
     assert need.title == "checkpoints and states"
-    assert need.size == 16 * MODULES * (11 * 2 + 3 * 20)
+    assert need.size == 16 * MODULES * (11 * 2 * 2 + 3 * 20)
 
 
 def test_caches_are_counted_by_the_images_that_have_none(machine: Machine) -> None:

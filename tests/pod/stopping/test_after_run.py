@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from musabi.job.publishing import mark_published, mark_unpublished
 from musabi.job.queue import Queue, folder_of
 from musabi.job.record import RunState, process_start
-from musabi.pod.stopping import finish
+from musabi.pod.stopping import ended_by_hand, finish
 from musabi.pod.stopping.carry_out import Hands
+from musabi.pod.stopping.container import container_mark
 from musabi.pod.stopping.deadline import Announcement
 from musabi.pod.stopping.keep import keep
 from peers.loopback_runpod import KEY
@@ -84,10 +86,75 @@ def test_a_run_that_ends_while_another_goes_on_leaves_the_pod_to_that_ones_end(p
         going = pod.add_run(pid=other.pid)
         end(pod, "done")
         assert pod.said == [f"The pod is not stopped yet: {going.path.name} goes on."]
-        assert not pod.places.guard.exists()
+        assert "at" not in pod.guard_file
         other.kill()
     end(pod, "done")
     assert pod.runpod.stops[0][0] == "POST"
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed"])
+def test_the_last_run_does_what_an_earlier_end_asked_for_where_its_own_asks_nothing(
+    pod: PodFolder, outcome: str
+) -> None:
+    pod.environ["ON_FINISH"] = "delete"
+    with subprocess.Popen(["sleep", "60"]) as other:
+        pod.add_run(pid=other.pid)
+        end(pod, "done")
+        other.kill()
+    pod.environ["ON_FINISH"] = "none"
+    end(pod, outcome)
+    assert pod.runpod.stops[0][0] == "DELETE" and pod.guard_file["left"] is None
+
+
+def test_what_an_earlier_end_asked_for_is_not_done_after_a_run_that_a_person_stopped(pod: PodFolder) -> None:
+    pod.mark = container_mark()
+    pod.environ["ON_FINISH"] = "stop"
+    with subprocess.Popen(["sleep", "60"]) as other:
+        pod.add_run(pid=other.pid)
+        end(pod, "done")
+        ended_by_hand(pod.settings)
+        assert pod.guard_file["left"] is not None  # another run goes on still
+        other.kill()
+    ended_by_hand(pod.settings)
+    assert pod.guard_file["left"] is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_pod_is_not_deleted_while_a_run_of_it_could_not_be_published(pod: PodFolder, late: bool) -> None:
+    pod.environ["ON_FINISH"] = "delete"
+    earlier = pod.add_run(RunState.DONE)
+    if late:
+        pod.clock.at.append((BEGAN + 60, lambda: mark_unpublished(earlier)))
+    else:
+        mark_unpublished(earlier)
+    end(pod, "done")
+    assert pod.runpod.stops[0][0] == "POST"
+    assert f"publishing {earlier.path.name} failed" in pod.log
+
+
+def test_a_run_that_is_published_after_all_may_be_deleted_with_the_pod(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "delete"
+    earlier = pod.add_run(RunState.DONE)
+    mark_unpublished(earlier)
+    mark_published(earlier)
+    end(pod, "done")
+    assert pod.runpod.stops[0][0] == "DELETE"
+
+
+def test_the_queue_ends_the_pod_while_it_is_still_the_queue(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    with Queue(folder_of(pod.settings.space)).carried_out():
+        finish(pod.settings, pod.environ, "done", pod.said.append, hands=pod.hands, of_queue=True)
+    assert pod.runpod.stops[0][0] == "POST"
+
+
+def test_a_job_that_is_added_in_the_countdown_of_the_queue_keeps_the_pod(pod: PodFolder) -> None:
+    pod.environ["ON_FINISH"] = "stop"
+    queue = Queue(folder_of(pod.settings.space))
+    pod.clock.at.append((BEGAN + 60, lambda: queue.add("more", Path("job.toml"), "") and None))
+    with queue.carried_out():
+        finish(pod.settings, pod.environ, "done", pod.said.append, hands=pod.hands, of_queue=True)
+    assert pod.runpod.asked == [] and "job 1 of the queue" in pod.said[-1]
 
 
 def test_the_queue_keeps_the_pod_until_it_is_through(pod: PodFolder) -> None:

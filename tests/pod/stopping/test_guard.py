@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from musabi.job.publishing import mark_unpublished
 from musabi.job.record import RunFolder, RunState, process_start
 from musabi.pod.aside import Aside
 from musabi.pod.stopping.activity import Use
 from musabi.pod.stopping.container import container_mark, container_started
-from musabi.pod.stopping.deadline import ATTEMPTS, Announcement, Rules
+from musabi.pod.stopping.deadline import ATTEMPTS, Announcement, Left, Rules
 from musabi.pod.stopping.guard import TICK_SECONDS, Guard
 from musabi.pod.stopping.keep import keep, keep_words
 from musabi.pod.stopping.status import status_words, stopping_status
@@ -337,3 +338,36 @@ def test_this_container_has_a_mark_and_a_start() -> None:
     assert container_mark() == container_mark()
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     assert 0 <= time.time() - container_started() <= uptime + 1
+
+
+def test_what_a_run_asked_for_is_done_when_the_last_one_is_gone_without_a_word(
+    pod: PodFolder, looks: Looks
+) -> None:
+    guard = make_guard(pod, looks)
+    pod.store.leave(Left("delete", "on_finish", BEGAN - 10))
+    with subprocess.Popen(["sleep", "60"]) as other:
+        pod.add_run(pid=other.pid)
+        watch(pod, guard, BEGAN + HOUR)
+        assert pod.said == []
+        other.kill()
+    watch(pod, guard, BEGAN + 2 * HOUR)
+    assert pod.runpod.stops[0][0] == "DELETE" and "ON_FINISH" in pod.said[0]
+
+
+def test_who_asked_to_keep_the_pod_meant_what_was_left_too(pod: PodFolder, looks: Looks) -> None:
+    pod.store.leave(Left("stop", "on_finish", BEGAN - 10))
+    keep(pod.settings, None, store=pod.store, now=BEGAN - 5)
+    watch(pod, make_guard(pod, looks), BEGAN + HOUR)
+    assert pod.runpod.asked == [] and pod.guard_file["left"] is None
+
+
+def test_the_guard_does_not_delete_what_could_not_be_published(pod: PodFolder, looks: Looks) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        mark_unpublished(pod.add_run(RunState.DONE, pid=other.pid))
+        other.kill()
+    with subprocess.Popen(["true"]) as gone:
+        started = process_start(gone.pid)
+    orphan = Announcement("delete", "on_error", BEGAN, BEGAN + 30, "", gone.pid, started or 1.0)
+    pod.store.change(lambda old: replace(old, announcement=orphan))
+    watch(pod, make_guard(pod, looks), BEGAN + HOUR)
+    assert pod.runpod.stops[0][0] == "POST"

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from musabi.job.publishing import note_destination, unpublished_run
 from musabi.job.record import RunState
 from peers.loopback_runpod import KEY, POD, stand_in_runpodctl
 
@@ -86,11 +87,13 @@ def test_while_another_process_stops_the_pod_only_force_does_it_too(pod: PodFold
 def test_a_run_that_is_ended_by_force_is_published_and_not_deleted_where_that_fails(
     pod: PodFolder, verb: str, code: int
 ) -> None:
-    pod.environ |= {"PUBLISH_TO": "hf:nobody/nothing", "HF_ENDPOINT": "http://127.0.0.1:9"}
-    output = pod.settings.output_dir
+    pod.environ |= {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    output = pod.root / "elsewhere"  # what the run was started with, not what is set here
     output.mkdir(parents=True)
-    (output / f"{pod.settings.output_name}.safetensors").write_bytes(b"not a LoRA")
+    (output / "robot.safetensors").write_bytes(b"not a LoRA")
     run = pod.add_run()
+    run.save(run.load().model_copy(update={"job": {"output_dir": str(output), "output_name": "robot"}}))
+    note_destination(run, "hf:nobody/nothing")
     command = [sys.executable, "-m", "musabi", "pod", verb, "--yes", "--force"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=pod.environ, stdout=pipe, stderr=pipe, text=True) as running:
@@ -103,6 +106,7 @@ def test_a_run_that_is_ended_by_force_is_published_and_not_deleted_where_that_fa
     assert running.returncode == code
     assert bool(pod.runpod.stops) == (code == 0)
     assert ("results exist only here" in err) == (code == 3)
+    assert unpublished_run(pod.settings.space.runs) == run.path.name
 
 
 def test_keep_names_what_a_run_would_have_done_at_its_end(pod: PodFolder) -> None:

@@ -77,13 +77,13 @@ def missing_tokenizers(recipe: Recipe, cache: Path) -> dict[str, tuple[str, ...]
     """Return, by the step that reads it, what is missing of the model's tokenizers in the hub cache."""
     missing: dict[str, tuple[str, ...]] = {}
     for tokenizer in recipe.tokenizers:
-        told = missing_tokenizer(tokenizer, cache)
+        told = missing_tokenizer(tokenizer, cache, recipe.name)
         for step in tokenizer.steps if told else ():
             missing[step] = (*missing.get(step, ()), *told)
     return missing
 
 
-def missing_tokenizer(tokenizer: Tokenizer, cache: Path) -> tuple[str, ...]:
+def missing_tokenizer(tokenizer: Tokenizer, cache: Path, model: str) -> tuple[str, ...]:
     """Return what is missing of the tokenizer in the hub cache, as a sentence with its mend; () if nothing.
 
     Layout: models--OWNER--NAME/refs/main holds a commit, snapshots/COMMIT/ the files.
@@ -102,5 +102,5 @@ def missing_tokenizer(tokenizer: Tokenizer, cache: Path) -> tuple[str, ...]:
         return ()
     return (
         f"The tokenizer of {tokenizer.repo} is not in the hub cache {cache} ({', '.join(absent)} missing), "
-        "and the trainer reads it offline. Run musabi bootstrap to fetch it.",
+        f"and the trainer reads it offline. Fetch it with musabi models download {model}.",
     )

@@ -71,7 +71,7 @@ class Fit:
 
 def fit(job: Job, facts: Facts, recipe: Recipe) -> Fit:
     """Return the first rung that fits the smallest GPU; the one that takes the least where none does."""
-    rungs = ladder(job, recipe)
+    rungs = _ways(job, facts, recipe)
     if not facts.machine.gpus:
         wanted = next((rung for rung in rungs if rung.checkpointing and not rung.fp8), rungs[0])
         return Fit(wanted, need_gib(wanted, facts, recipe, job), 0)
@@ -89,7 +89,7 @@ def easier(job: Job, facts: Facts, recipe: Recipe, planned: Iterable[Choice] = (
     """
     now = fit(job, facts, recipe)
     own = _as_asked(job, asked_for(planned)) if planned else job
-    rungs = ladder(own, recipe)
+    rungs = _ways(own, facts, recipe)
     after = rungs[rungs.index(now.rung) + 1 :] if now.rung in rungs else rungs
     leaner = [(rung, need_gib(rung, facts, recipe, job)) for rung in after]
     leaner = [pair for pair in leaner if pair[1] < now.need_gib]
@@ -132,6 +132,24 @@ def words(old: Rung, new: Rung) -> str:
         (f"BLOCKS_TO_SWAP={new.swap}", new.swap != old.swap),
     )
     return " ".join(text for text, changed in changes if changed)
+
+
+def _ways(job: Job, facts: Facts, recipe: Recipe) -> tuple[Rung, ...]:
+    """Return the rungs without those that swap blocks where that can't be."""
+    rungs = ladder(job, recipe)
+    if may_swap(job, facts, recipe):
+        return rungs
+    return tuple(rung for rung in rungs if not rung.swap) or rungs
+
+
+def may_swap(job: Job, facts: Facts, recipe: Recipe) -> bool:
+    """Tell whether this model swaps blocks with these batches, this attention and these arguments."""
+    limits = recipe.limits
+    if extra.flags(job.extra_train_args) & set(limits.no_swap_with):
+        return False
+    batch = max((bucket.batch for bucket in facts.dataset.buckets), default=1)
+    kind = attention(job, facts, recipe) or min(extra.flags(job.extra_train_args) & extra.ATTENTION)[2:]
+    return batch < 2 or not {"any", kind} & set(limits.swap_batch_1)
 
 
 def ladder(job: Job, recipe: Recipe) -> tuple[Rung, ...]:

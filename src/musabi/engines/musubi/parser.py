@@ -148,6 +148,8 @@ class MusubiParser:
         return [Event(phase=self._step.name, message="Saving a checkpoint")]
 
     def _sample(self, match: re.Match[str]) -> list[Event]:
+        if self._step.pictures is not None:  # it is named when it is in its place
+            return [Event(phase=self._step.name, message="Rendered a sample")]
         path = match["path"].strip()  # pictures are named without what is added to their name
         file = path if path.endswith((".mp4", ".png")) else f"{path}_000.png"
         return [Event(phase=self._step.name, kind="sample", file=file)]

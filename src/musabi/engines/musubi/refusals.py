@@ -1,6 +1,9 @@
 """What musubi-tuner can't do with a job, said before anything starts. Pure."""
 
+import re
+
 from musabi.engines.musubi import extra
+from musabi.engines.musubi.fit import asked_precision, may_swap
 from musabi.errors import MachineError, RequestError
 from musabi.job.facts import Facts
 from musabi.job.model import Job
@@ -63,6 +66,10 @@ def weight_settings(recipe: Recipe) -> dict[str, str]:
 
 def _paths(job: Job, recipe: Recipe) -> None:
     folders = {role for role, one in recipe.weights.items() if one.as_folder}
+    name = "/".join(job.dit.parts[-2:])
+    for pattern, mend in recipe.wrong_dits.items():
+        if re.search(pattern, name):
+            raise RequestError(f"DIT_PATH is {job.dit}, which is not for MODEL={recipe.name}. {mend}")
     for role, path in job.weights.items():
         if role not in folders and path.suffix not in WEIGHT_FILES:
             raise RequestError(
@@ -100,10 +107,18 @@ def _network(job: Job, recipe: Recipe) -> None:
 
 def _precision(job: Job, facts: Facts, recipe: Recipe) -> None:
     """The DiT's own number format, the mixed precision and 8 bits must go together."""
-    if job.dit_precision == "fp8" and recipe.limits.fp8 == "none":
-        raise RequestError(f"DIT_PRECISION=fp8 does not work with {recipe.title}. {_why_no_fp8(job)}")
-    if job.dit_precision == "fp8" and "adapter" in job.weights:
-        raise RequestError(f"DIT_PRECISION=fp8 does not work with {recipe.title}. {_why_no_fp8(job)}")
+    passed_on = "--base_weights" in extra.flags(job.extra_train_args)
+    if passed_on and "adapter" in job.weights:
+        raise RequestError(
+            f"--base_weights can't be passed on with {recipe.title}: the trainer would take it and leave the "
+            "adapter out. Set ADAPTER_PATH to what is to be merged instead."
+        )
+    merged = passed_on or "adapter" in job.weights
+    if asked_precision(job) == "fp8" and (recipe.limits.fp8 == "none" or merged):
+        raise RequestError(
+            f"8 bits do not work here with {recipe.title}. {_why_no_fp8(merged)} Leave DIT_PRECISION=fp8, "
+            "--fp8_base and --fp8_scaled out."
+        )
     if facts.dit_dtype in STORED_IN_8_BITS and recipe.limits.fp8 == "scaled":
         raise RequestError(
             f"{job.dit} is stored in 8 bits, which {recipe.title} can't be trained from. "
@@ -118,9 +133,9 @@ def _precision(job: Job, facts: Facts, recipe: Recipe) -> None:
         )
 
 
-def _why_no_fp8(job: Job) -> str:
-    if "adapter" in job.weights:
-        return "The adapter that is merged into the model would round away. Set BLOCKS_TO_SWAP instead."
+def _why_no_fp8(merged: bool) -> str:
+    if merged:
+        return "What is merged into the model would round away. Set BLOCKS_TO_SWAP instead."
     return "Set BLOCKS_TO_SWAP instead."
 
 
@@ -160,6 +175,11 @@ def _blocks(job: Job, facts: Facts, recipe: Recipe) -> None:
         raise RequestError(
             f"BLOCKS_TO_SWAP is {job.blocks_to_swap}, but {recipe.title} can swap {most} blocks at most. "
             f"Set it to {most} or less."
+        )
+    if not may_swap(job, facts, recipe):
+        raise RequestError(
+            f"BLOCKS_TO_SWAP can't be used here: {recipe.title} swaps blocks only with one image a step, and "
+            "not with every argument that is passed on. Set batch_size = 1 in the dataset TOML, or unset it."
         )
     if not facts.machine.gpus:
         raise MachineError("BLOCKS_TO_SWAP needs a GPU, and there is none here. Unset it.")

@@ -1,7 +1,9 @@
 """A recipe's plan on a machine that is made up: every command line, without weights, dataset or GPU. Pure."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from musabi.contract import committed
 from musabi.engines.musubi.contract import Installed
 from musabi.engines.musubi.engine import MusubiEngine
 from musabi.job.facts import BucketFacts, CacheFacts, DatasetFacts, Facts, MachineFacts, TrainerFacts
@@ -55,14 +57,19 @@ def made_up_job(recipe: Recipe, space: Workspace) -> Job:
     )
 
 
-def made_up_facts(space: Workspace, contract: Installed) -> Facts:
-    """Return the facts of a pod with one large GPU, where nothing is cached."""
-    trainer = TrainerFacts(
+def trainer_to_come(space: Workspace) -> TrainerFacts:
+    """Return the environment that the bootstrap makes for the pinned version, where it was not made yet."""
+    return TrainerFacts(
         python=space.checkout / ".venv" / "bin" / "python",
         root=space.checkout,
         packages=frozenset({"bitsandbytes", "prodigyopt", "tensorboard"}),
-        contract=contract,
+        contract=Installed(committed()),
     )
+
+
+def made_up_facts(space: Workspace, contract: Installed) -> Facts:
+    """Return the facts of a pod with one large GPU, where nothing is cached."""
+    trainer = replace(trainer_to_come(space), contract=contract)
     dataset = DatasetFacts(
         images=ITEMS,
         batches_per_epoch=ITEMS,

@@ -84,6 +84,7 @@ def decode_steps(
             "folder": (str(written),),
             "fps": (str(recipe.sampling.fps),) if recipe.sampling.fps else None,
             "prompt": ("",) if "prompts" not in own.flags else None,  # some scripts can't do without
+            "one_frame": _text(recipe.sampling.one_frame),
         }
         argv = (*_script(job, facts, recipe), *_arguments(recipe, said), *job.extra_sample_args)
         steps.append(_made(facts, argv, f"Decode {file.name}", (written, folder, file.stem)))
@@ -139,13 +140,15 @@ def _common(
     files = (str(lora),) if lora else None
     factor = (f"{strength:.3g}" if strength % 1 else f"{strength:.1f}",) if lora else None
     kind = recipe.scripts.sample.attention.get(attention(job, facts, recipe) or "sdpa")
+    # What training takes is enough here: a sampler keeps no gradients and no optimizer.
+    swap = fit(job, facts, recipe).rung.swap
     return {
         "lora": files,
         "multiplier": factor,
         "lora_high": files if both else None,
         "multiplier_high": factor if both else None,
         "attention": (kind,) if kind else None,
-        "swap": (str(job.blocks_to_swap),) if job.blocks_to_swap else None,
+        "swap": (str(swap),) if swap else None,
         "fps": (str(recipe.sampling.fps),) if recipe.sampling.fps else None,
     }
 
@@ -165,6 +168,7 @@ def _prompts(job: Job, recipe: Recipe) -> dict[Meaning, tuple[str, ...] | None]:
         "flow_shift": _number(sampling.flow_shift),
         "negative": ("",),
         "seed": (str(job.seed),),
+        "one_frame": _text(sampling.one_frame),
     }
 
 
@@ -176,7 +180,7 @@ def _one_prompt(
     width = prompt.width if "width" in given else sampling.width
     height = prompt.height if "height" in given else sampling.height
     frames = prompt.frames if "frames" in given else sampling.frames
-    guidance = prompt.guidance_scale if "guidance_scale" in given else sampling.guidance
+    embedded = prompt.embedded_guidance if "embedded_guidance" in given else sampling.embedded_guidance
     ending = "_000.png" if recipe.makes == "image" else ".mp4"
     seed = prompt.seed if prompt.seed is not None else job.seed
     return {
@@ -188,8 +192,8 @@ def _one_prompt(
         "height": (str(height),),
         "frames": (str(frames),) if frames > 1 else None,
         "steps": (str(prompt.steps if "steps" in given else sampling.steps),),
-        "guidance": _number(guidance),
-        "embedded_guidance": _number(prompt.embedded_guidance or sampling.embedded_guidance),
+        "guidance": _number(_guidance(prompt, recipe)),
+        "embedded_guidance": _number(embedded),
         "flow_shift": _number(prompt.flow_shift if "flow_shift" in given else sampling.flow_shift),
         "negative": (prompt.negative,),
         "seed": (str(seed),),
@@ -197,12 +201,26 @@ def _one_prompt(
         "image": (prompt.image,) if prompt.image else None,
         "end_image": (prompt.end_image,) if prompt.end_image else None,
         "control": prompt.controls or ((prompt.control_video,) if prompt.control_video else None),
+        "one_frame": _text(prompt.one_frame or sampling.one_frame),
     }
+
+
+def _guidance(prompt: Prompt, recipe: Recipe) -> float | None:
+    """Return the guidance scale: --l, else --g where the sampler has no other use for it, else the recipe's."""
+    if "guidance_scale" in prompt.given:
+        return prompt.guidance_scale
+    if "embedded_guidance" in prompt.given and "embedded_guidance" not in recipe.scripts.sample.flags:
+        return prompt.embedded_guidance
+    return recipe.sampling.guidance
 
 
 def _argument(recipe: Recipe, meaning: Meaning, values: tuple[str, ...] | None) -> tuple[str, ...]:
     flag = recipe.scripts.sample.flags.get(meaning)
     return () if flag is None or values is None else (*((flag,) if flag else ()), *values)
+
+
+def _text(value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else (value,)
 
 
 def _number(value: float | None) -> tuple[str, ...] | None:

@@ -117,7 +117,7 @@ def _memory(job: Job, facts: Facts, recipe: Recipe) -> list[str]:
 
 def eight_bit_switches(rung: Rung, recipe: Recipe) -> tuple[str, ...]:
     """Return the switches that hold the DiT in 8 bits, as far as this model takes them."""
-    if not rung.fp8:
+    if not rung.fp8 or recipe.limits.fp8 == "stored":
         return ()
     return ("--fp8_base", "--fp8_scaled") if recipe.limits.fp8 == "scaled" else ("--fp8_base",)
 

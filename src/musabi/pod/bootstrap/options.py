@@ -17,6 +17,7 @@ PYTORCH_INDEX = "https://download.pytorch.org/whl"
 class BootstrapOptions:
     """The fields are named as the settings are; `environment` is what every child process inherits.
 
+    `only` names the sets of weights to fetch; all where it is empty.
     `source_root` holds the root's `*.sh` and templates, `baked_checkout` the checkout that an image may carry.
     `stall_s` (seconds without a byte), `backoff_s`
     (seconds before a second attempt) and `attempts` say how patient the network stages are.
@@ -24,6 +25,7 @@ class BootstrapOptions:
 
     workspace: Path = Path("/workspace")
     model: str = "z-image"
+    only: tuple[str, ...] = ()
     musubi_repo_url: str = "https://github.com/kohya-ss/musubi-tuner.git"
     musubi_ref: str = "v0.3.4"
     musubi_python: str = "3.12"

@@ -55,6 +55,15 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Left:
+    """What ON_FINISH or ON_ERROR asked for at the end of a run that began at `since`, while another went on."""
+
+    action: Action
+    cause: Cause
+    since: float
+
+
+@dataclass(frozen=True)
 class Attempts:
     """How often a stop was begun for a cause, when last, and whether it was given up, with the reason."""
 
@@ -65,13 +74,17 @@ class Attempts:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known about this container. `active` is when somebody or something last used it, `doing` what."""
+    """What is known about this container. `active` is when somebody or something last used it, `doing` what.
+
+    `left` is carried out when nothing goes on any more.
+    """
 
     started: float
     active: float
     doing: str = ""
     announcement: Announcement | None = None
     attempts: dict[str, Attempts] = field(default_factory=dict)
+    left: Left | None = None
 
 
 @dataclass(frozen=True)

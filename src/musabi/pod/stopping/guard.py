@@ -16,20 +16,29 @@ from musabi.pod.stopping.activity import Activity, Use
 from musabi.pod.stopping.carry_out import Hands, carry_out, why_unwanted
 from musabi.pod.stopping.deadline import (
     AFTER_RUN,
+    ASKED_TO_KEEP,
     Announce,
     Announcement,
     CallOff,
     Carry,
     Keep,
+    Left,
     Rules,
     Standing,
     deadline,
     decide,
+    keeps_after_run,
 )
 from musabi.pod.stopping.provider import NO_WAY, this_pod
-from musabi.pod.stopping.run_here import end_run, running_folders, work_going_on
+from musabi.pod.stopping.run_here import (
+    end_run,
+    ending_folder,
+    running_folders,
+    softened,
+    work_going_on,
+)
 from musabi.pod.stopping.store import Store, is_mine, is_orphan, pod_places
-from musabi.pod.stopping.words import DONE_WORDS, announcement_words, duration, reminder_due
+from musabi.pod.stopping.words import DONE_WORDS, WHY, announcement_words, duration, reminder_due
 from musabi.settings import Settings
 
 TICK_SECONDS = 3.0
@@ -50,6 +59,7 @@ class Guard:
     before_stop: Callable[[RunFolder | None], None] = lambda _run: None
     aside: Aside = field(default_factory=Aside)
     _next_look: float = 0.0
+    _next_left: float = 0.0
     _earlier: float = field(default=float("inf"))
 
     def tick(self) -> None:
@@ -62,6 +72,9 @@ class Guard:
                 return  # the end of a run counts down itself
             announced = self.hands.store.adopt(announced)
             standing = replace(standing, announcement=announced)
+        if announced is None and standing.left is not None:
+            self._take_up(standing.left, now)
+            standing = self.hands.store.standing()
         self._act(standing, now)
         self._earlier = now
 
@@ -73,12 +86,42 @@ class Guard:
             self.hands.tell(announcement_words(decision.announcement, now))
         elif isinstance(decision, CallOff) and announced is not None:
             store.call_off(announced)
+            if running is not None and decision.reason != ASKED_TO_KEEP:
+                store.leave(Left(announced.action, announced.cause, announced.announced))
             self.hands.tell(f"The pod is not {DONE_WORDS[announced.action]}: {decision.reason}.")
         elif isinstance(decision, Carry):
-            due = decision.announcement
+            due = self._softened(decision.announcement)
             carry_out(self.hands, due, self._prepare, lambda: self._unwanted(due))
         elif announced is not None and reminder_due(announced, self._earlier, now):
             self.hands.tell(announcement_words(announced, now))
+
+    def _take_up(self, left: Left, now: float) -> None:
+        """Announce what a run's end asked for while another went on, once nothing goes on or ends any more."""
+        if now < self._next_left:
+            return
+        self._next_left = now + LOOK_SECONDS
+        store, space = self.hands.store, self.settings.space
+        if keeps_after_run(store.keep(), left.since, now):
+            store.leave(None)
+            self.hands.tell(f"The pod is not {DONE_WORDS[left.action]}: {ASKED_TO_KEEP}.")
+            return
+        try:  # a run's process that still works decides itself
+            if self.aside.do("the runs", lambda: work_going_on(space) or ending_folder(space)):
+                return
+        except TimeoutError:
+            return
+        at = now + self.rules.countdown_s
+        due = self._softened(Announcement(left.action, left.cause, now, at, WHY[left.cause]))
+        if store.announce(due):
+            store.leave(None)
+            self.hands.tell(announcement_words(due, now))
+
+    def _softened(self, due: Announcement) -> Announcement:
+        """Return a deletion as a stop where something was not published; see run_here."""
+        try:
+            return self.aside.do("the runs", lambda: softened(due, self.settings.space, self.hands.tell))
+        except OSError:  # it hangs: so it is a network volume, which a deletion keeps
+            return due
 
     def _running(self, announced: Announcement) -> str | None:
         """Return the run or queue that goes on, where it matters. A volume that hangs does not keep the pod."""

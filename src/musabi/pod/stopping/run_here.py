@@ -5,12 +5,15 @@ A network volume may be shared: the runs of other pods lie beside ours, and are 
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from musabi.identity import identity
 from musabi.job.launch import STOP_SECONDS, ask_to_stop
-from musabi.job.queue import is_carried_out
+from musabi.job.publishing import unpublished_run
+from musabi.job.queue import JobState, Queue, folder_of, is_carried_out
 from musabi.job.record import RunFolder, RunRecord, RunState, process_start
 from musabi.pod.aside import Aside
+from musabi.pod.stopping.deadline import Announcement
 from musabi.whole import read_json
 from musabi.workspace import Workspace
 
@@ -45,6 +48,30 @@ def running_run(space: Workspace, *, besides: int | None = None) -> str | None:
 def work_going_on(space: Workspace, *, besides: int | None = None) -> str | None:
     """Return what goes on: a run of this container, or the queue between two of its runs; or None."""
     return running_run(space, besides=besides) or ("musabi queue run" if is_carried_out(space) else None)
+
+
+def work_beside_the_queue(space: Workspace) -> str | None:
+    """Return what goes on or waits when the queue's own process is through: a run, or a job added since; or None."""
+    waiting = [job.number for job in Queue(folder_of(space)).jobs() if job.state is JobState.WAITING]
+    return running_run(space) or (f"job {waiting[0]} of the queue" if waiting else None)
+
+
+def softened(announcement: Announcement, space: Workspace, say: Callable[[str], None]) -> Announcement:
+    """Return a deletion as a stop where a run's publishing failed: what it made exists only here.
+
+    Raises:
+        OSError: the runs can't be looked at.
+    """
+    if announcement.action != "delete":
+        return announcement
+    run = unpublished_run(space.runs)
+    if run is None:
+        return announcement
+    say(
+        f"The pod is stopped and not deleted, because publishing {run} failed and its results exist only here. "
+        f"Once that is mended: musabi publish {run}"
+    )
+    return replace(announcement, action="stop")
 
 
 def run_at_its_end(space: Workspace, *, besides: int | None = None) -> str | None:

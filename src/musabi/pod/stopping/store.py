@@ -1,8 +1,9 @@
 """guard.json, keep.json and the locks beside them: what the guard, a run's end and the commands share.
 
-guard.json, as others read it: `container`, `started`, `active` and `doing` (the idle clock), `attempts`, and
-while a stop is announced `action`, `cause`, `why`, `announced` and `at` (Unix seconds). It is believed only in
-the container that wrote it, so that a pod that is started again is not stopped at once.
+guard.json, as others read it: `container`, `started`, `active` and `doing` (the idle clock), `attempts`, `left`
+(what a run's end asked for while another went on), and while a stop is announced `action`, `cause`, `why`,
+`announced` and `at` (Unix seconds). It is believed only in the container that wrote it, so that a pod that is
+started again is not stopped at once.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ from musabi.job.record import own_process, process_start
 from musabi.pod.places import PodPlaces
 from musabi.pod.state_dir import chosen_places
 from musabi.pod.stopping.container import container_mark, container_started
-from musabi.pod.stopping.deadline import Announcement, Attempts, Keep, Standing
+from musabi.pod.stopping.deadline import Announcement, Attempts, Keep, Left, Standing
 from musabi.settings import Settings
 from musabi.whole import read_json, write_json
 
@@ -111,6 +112,10 @@ class Store:
             return replace(old, attempts=old.attempts | {cause: given_up})
 
         self.change(noted)
+
+    def leave(self, left: Left | None) -> None:
+        """Note what is to be carried out when nothing goes on any more; None: nothing is."""
+        self.change(lambda old: replace(old, left=left))
 
     def wish(self, how: Callable[[Keep], Keep]) -> Keep:
         """Change what a person wishes, one process at a time; return it as it is now."""

@@ -15,6 +15,7 @@ SETTINGS: dict[Cause, str] = {
     "on_finish": "ON_FINISH",
     "on_error": "ON_ERROR",
 }
+WHY: dict[Cause, str] = {"on_finish": "the run is done (ON_FINISH)", "on_error": "the run failed (ON_ERROR)"}
 # A reminder is said when so many seconds are left.
 REMINDERS = (60.0, 10.0)
 PTS = Path("/dev/pts")

@@ -11,20 +11,23 @@ from musabi.hub.faults import HubError
 from musabi.hub.fetch import Transfer, bytes_to_come, commit_of, fetch, missing, records_of, whole
 from musabi.hub.listing import RemoteFile, gigabytes, list_files, missing_bytes
 from musabi.hub.weights import Wanted, wanted_sets
+from musabi.pod.bootstrap.options import BootstrapOptions
 from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work
+
+
+def _wanted(options: BootstrapOptions) -> tuple[Wanted, ...]:
+    return wanted_sets(options.model, options.only)
 
 
 def _depends_on(context: Context) -> Any:  # noqa: ANN401 - any JSON value
     places = context.options.places
-    rows = [[w.name, w.repo, w.patterns, w.folder, w.revision] for w in wanted_sets(context.options.model)]
+    rows = [[w.name, w.repo, w.patterns, w.folder, w.revision] for w in _wanted(context.options)]
     return {"sets": rows, "models": str(places.models), "cache": str(places.hub_cache)}
 
 
 def _proof(context: Context, _facts: Facts) -> Proof:
     known = context.volume.files()
-    return Proof(
-        all(whole(wanted, context.options.places, known) for wanted in wanted_sets(context.options.model))
-    )
+    return Proof(all(whole(wanted, context.options.places, known) for wanted in _wanted(context.options)))
 
 
 def _fetch_all(work: Work) -> Facts:
@@ -55,7 +58,7 @@ def _fetch_all(work: Work) -> Facts:
 def _list_all(work: Work, meter: "_Meter") -> tuple[list[Transfer], list[HubError]]:
     transfers: list[Transfer] = []
     failures: list[HubError] = []
-    for wanted in wanted_sets(work.options.model):
+    for wanted in _wanted(work.options):
         try:
             transfers.append(_transfer(work, wanted, meter))
         except HubError as fault:
