@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pod.boot.box import Box, wait_for
+from pod.boot.box import HOME, Box, wait_for
 from pod.boot.hanging import FUSE, dead_volume
 
 pytestmark = pytest.mark.slow
@@ -178,7 +178,7 @@ def test_a_folder_of_a_user_that_nobody_is_gives_way_to_the_default(box: Box) ->
     assert 'WORKSPACE is "~nosuch/x", but it begins with a user that this machine has not.' in log
     assert 'MUSABI_STATE_DIR is "~nosuch/x"' in log and log.count("WORKSPACE is") == 1
     assert box.path("/workspace/dataset/dataset.toml").is_file()
-    assert box.path("/root/.local/share/musabi/pod/boot.json").is_file()
+    assert box.path(f"{HOME}/.local/share/musabi/pod/boot.json").is_file()
     assert box.ok("musabi", "health")
 
 
