@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from musabi.errors import RequestError
-from musabi.job.model import Caching, Job
+from musabi.job.model import Caching, Job, OptimizerName
 from musabi.recipes.load import load
 from musabi.recipes.recipe import Recipe, Role
 from musabi.settings import Settings
@@ -16,9 +16,14 @@ def make_job(settings: Settings, optimizer: str | None = None, **more: Any) -> J
     What a person left open and the model decides (rank, alpha, learning rate, files) is the recipe's.
 
     Raises:
-        RequestError: there is no such model.
+        RequestError: there is no such model or optimizer.
     """
     recipe = load(settings.model)
+    chosen = (optimizer or settings.optimizer).lower()
+    if chosen not in get_args(OptimizerName):
+        raise RequestError(
+            f'There is no optimizer "{optimizer}". Choose one of {", ".join(get_args(OptimizerName))}.'
+        )
     same = {
         name: getattr(settings, name) for name in Job.model_fields.keys() & type(settings).model_fields.keys()
     }
@@ -29,7 +34,7 @@ def make_job(settings: Settings, optimizer: str | None = None, **more: Any) -> J
         "network_dim": settings.network_dim or recipe.network.dim,
         "network_alpha": settings.network_alpha or recipe.network.alpha,
         "learning_rate": settings.learning_rate or recipe.network.learning_rate,
-        "optimizer": optimizer or settings.optimizer,
+        "optimizer": chosen,
         "gpus": int(settings.gpus) if settings.gpus.isdigit() else None,
         "caching": _caching(settings),
     }
