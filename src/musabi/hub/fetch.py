@@ -14,7 +14,7 @@ from pathlib import Path
 
 from musabi.children import Cancelled, Outcome
 from musabi.hub.access import Access
-from musabi.hub.client import GOES_ON_WITHOUT_XET, run_client, why_it_failed
+from musabi.hub.client import GOES_ON_WITHOUT_XET, folder_bytes, run_client, why_it_failed
 from musabi.hub.faults import HubError
 from musabi.hub.listing import Listing, RemoteFile, gigabytes, is_recorded, is_right, record
 from musabi.hub.weights import Places, Wanted
@@ -191,7 +191,7 @@ def _download(transfer: Transfer, still: list[RemoteFile], plain: bool) -> Outco
         leftover.unlink(missing_ok=True)
     coming = {remote.path for remote in still}
     here = sum(remote.size for remote in transfer.listing.files if remote.path not in coming)
-    return run_client(
+    outcome = run_client(
         (
             "download",
             transfer.wanted.repo,
@@ -210,6 +210,9 @@ def _download(transfer: Transfer, still: list[RemoteFile], plain: bool) -> Outco
         log=transfer.log,
         cancel=transfer.cancel,
     )
+    # A fast transfer ends between two looks of the watchdog: its bytes are counted here.
+    transfer.moved(here + folder_bytes(staging)[0])
+    return outcome
 
 
 def _fault(transfer: Transfer, outcome: Outcome, remote: RemoteFile) -> HubError:
