@@ -99,7 +99,7 @@ def _dataset(config: DatasetConfig, job: Job, recipe: Recipe, machine: MachineFa
     asked = job.caching.fp8_text_encoder
     here = text_encoder_in_8_bits(asked, machine.gpus, recipe)
     found = facts(here)
-    if asked is not None or found.text.fresh:
+    if asked is not None or found.text.fresh or found.text.missing:
         return found
     other = facts(not here)
     return other if other.text.fresh else found
