@@ -30,7 +30,7 @@ class Trainer:
         for name, letter in (("ae", b"a"), ("te-00001-of-00002", b"b"), ("te-00002-of-00002", b"c")):
             (folder.root / f"{name}.safetensors").write_bytes(letter * 2_000_000)
 
-    def look(self) -> DatasetFacts:
+    def look(self, **more: Any) -> DatasetFacts:
         config = self.folder.config(**self.options)
         return dataset_facts(
             config,
@@ -40,6 +40,7 @@ class Trainer:
             text_weights=(self.text_encoder,),
             latent_arguments=self.extra,
             text_arguments=self.extra,
+            **more,
         )
 
     def cache(self) -> None:
@@ -190,6 +191,19 @@ def test_fp8_makes_the_captions_stale_and_extra_arguments_all(trainer: Trainer) 
     assert len(facts.text.stale) == 2
     trainer.extra = ("--some_option",)
     assert len(trainer.look().latents.stale) == 2
+
+
+@pytest.mark.parametrize("eight_bits", [True, False])
+def test_captions_of_either_precision_are_fresh_where_nobody_asked_for_one(
+    trainer: Trainer, eight_bits: bool
+) -> None:
+    trainer.caching = Caching(fp8_text_encoder=eight_bits)
+    trainer.cache()
+    trainer.caching = Caching(fp8_text_encoder=not eight_bits)
+    assert trainer.look(either_precision=True).text.fresh
+    assert not trainer.look().text.fresh
+    trainer.folder.add("c.png", (64, 64))
+    assert trainer.look(either_precision=True).text.missing == 1
 
 
 def test_arguments_that_only_change_how_fast_a_cache_is_made_make_nothing_stale(trainer: Trainer) -> None:

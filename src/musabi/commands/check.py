@@ -1,6 +1,5 @@
 """The verb that looks at a dataset before anything is trained on it."""
 
-import os
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -142,12 +141,9 @@ def what_to_check(settings: Settings) -> "tuple[DatasetConfig, Asked]":
 
 def _in_hub_cache(settings: Settings, repo: str, folder: str) -> Path | None:
     """Return the folder of a tokenizer in the hub cache, or None where it was not fetched."""
-    from musabi.hub.weights import hub_cache
+    from musabi.hub.weights import hub_cache_of
 
-    kept = (
-        hub_cache(dict(os.environ) | {"HF_HOME": str(settings.hf_home)})
-        / f"models--{repo.replace('/', '--')}"
-    )
+    kept = hub_cache_of(settings.hf_home) / f"models--{repo.replace('/', '--')}"
     try:
         commit = (kept / "refs" / "main").read_text(encoding="utf-8").strip()
     except OSError:

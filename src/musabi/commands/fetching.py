@@ -1,6 +1,5 @@
 """Fetching what a model needs: what is asked for, what is here, and the transfer itself."""
 
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import typer
 from musabi.errors import ExitCode
 from musabi.hub.access import Access
 from musabi.hub.listing import list_files
-from musabi.hub.weights import Places, hub_cache, tokenizer_name, wanted_sets
+from musabi.hub.weights import Places, hub_cache, hub_cache_of, tokenizer_name, wanted_sets
 from musabi.recipes import load
 from musabi.settings import Settings
 
@@ -61,7 +60,7 @@ def missing_tokenizer_sets(settings: Settings, model: str) -> list[str]:
     from musabi.engines.musubi.environment import missing_tokenizer
 
     recipe = load(model)
-    cache = hub_cache(dict(os.environ) | {"HF_HOME": str(settings.hf_home)})
+    cache = hub_cache_of(settings.hf_home)
     return [
         tokenizer_name(number)
         for number, one in enumerate(recipe.tokenizers, start=1)

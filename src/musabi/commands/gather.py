@@ -83,26 +83,19 @@ def _weights(job: Job, roles: Collection[str] | None, *, look: bool) -> tuple[st
 def _dataset(config: DatasetConfig, job: Job, recipe: Recipe, machine: MachineFacts) -> DatasetFacts:
     """Return the dataset's facts. Captions that were encoded on another GPU, in 8 bits or not, are kept."""
     scripts = recipe.scripts
-
-    def facts(eight_bits: bool) -> DatasetFacts:
-        return dataset_facts(
-            config,
-            job.engine,
-            job.caching.model_copy(update={"fp8_text_encoder": eight_bits}),
-            latent_weights=tuple(job.weights[role] for role in scripts.cache_latents.weights.values()),
-            text_weights=tuple(job.weights[role] for role in scripts.cache_text.weights.values()),
-            latent_arguments=(*_always(scripts.cache_latents), *job.extra_cache_args),
-            text_arguments=(*_always(scripts.cache_text), *job.extra_cache_args),
-            allow_missing_captions=job.allow_missing_captions,
-        )
-
     asked = job.caching.fp8_text_encoder
-    here = text_encoder_in_8_bits(asked, machine.gpus, recipe)
-    found = facts(here)
-    if asked is not None or found.text.fresh or found.text.missing:
-        return found
-    other = facts(not here)
-    return other if other.text.fresh else found
+    eight_bits = text_encoder_in_8_bits(asked, machine.gpus, recipe)
+    return dataset_facts(
+        config,
+        job.engine,
+        job.caching.model_copy(update={"fp8_text_encoder": eight_bits}),
+        latent_weights=tuple(job.weights[role] for role in scripts.cache_latents.weights.values()),
+        text_weights=tuple(job.weights[role] for role in scripts.cache_text.weights.values()),
+        latent_arguments=(*_always(scripts.cache_latents), *job.extra_cache_args),
+        text_arguments=(*_always(scripts.cache_text), *job.extra_cache_args),
+        allow_missing_captions=job.allow_missing_captions,
+        either_precision=asked is None,
+    )
 
 
 def _is_native(job: Job) -> bool:

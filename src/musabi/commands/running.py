@@ -25,6 +25,7 @@ from musabi.job.launch import (
     new_run_folder,
     one_start_at_a_time,
     require_free,
+    stamped_folder,
     start_detached,
 )
 from musabi.job.model import Job
@@ -244,29 +245,13 @@ def make_way(job: Job, *, overwrite: bool) -> None:
             f"{there[0]} is there already. Choose another OUTPUT_NAME, go on with --resume, "
             "or start anew with --overwrite (the old files are moved to replaced/)."
         )
-    aside = _new_folder(job.output_dir / "replaced")
+    replaced = job.output_dir / "replaced"
+    aside = stamped_folder(replaced, "", f"{replaced} has too many folders of one second. Start again.")
     for path in (*there, *existing_outputs(job, "comfyui")):
         place = aside / path.relative_to(job.output_dir)
         place.parent.mkdir(exist_ok=True)
         path.rename(place)
     say(f"Moved {len(there)} older files to {aside}.")
-
-
-def _new_folder(place: Path) -> Path:
-    """Make a folder in `place` named by the local time, never one that is there.
-
-    Raises:
-        RequestError: there are too many of this second.
-    """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for number in range(1, 1000):
-        path = place / (stamp + (f"-{number}" if number > 1 else ""))
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return path
-    raise RequestError(f"{place} has too many folders of one second. Start again.")
 
 
 def number_final(job: Job, earlier: RunRecord) -> None:

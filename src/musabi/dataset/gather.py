@@ -11,7 +11,7 @@ from musabi.dataset.finding import refuse_errors
 from musabi.dataset.findings import scan_findings
 from musabi.dataset.identity import Memory
 from musabi.dataset.items import Scan, scan
-from musabi.job.facts import DatasetFacts
+from musabi.job.facts import CacheFacts, DatasetFacts
 from musabi.job.model import Caching
 
 # They change how fast a cache file is made, not what is in it.
@@ -38,11 +38,13 @@ def dataset_facts(
     latent_arguments: tuple[str, ...] = (),
     text_arguments: tuple[str, ...] = (),
     allow_missing_captions: bool = False,
+    either_precision: bool = False,
 ) -> DatasetFacts:
     """Gather what a plan must know of the dataset. Reads image headers, captions and file times, no pixels.
 
     `engine` names who makes the caches, the weights and arguments are those of its two caching commands.
     Batch sizes, devices and numbers of workers change no cache file; everything else that is given does.
+    `either_precision`: captions that are all encoded in the other precision, 8 bits or not, are fresh too.
 
     Raises:
         RequestError: the dataset can't be trained on as it is.
@@ -52,11 +54,18 @@ def dataset_facts(
     for memory in memories:
         memory.keep()  # looking into videos takes long, and what is wrong with one may stop the next line
     refuse_errors(scan_findings(config, scans, allow_missing_captions))
-    precision = ("fp8",) if caching.fp8_text_encoder else ()
     for_latents = CacheInputs(engine, latent_weights, _lasting(latent_arguments))
-    for_text = CacheInputs(engine, text_weights, precision + _lasting(text_arguments))
     latents = cache_facts("latents", scans, for_latents, memories)
-    text = cache_facts("text", scans, for_text, memories)
+
+    def text_facts(eight_bits: bool) -> CacheFacts:
+        precision = ("fp8",) if eight_bits else ()
+        inputs = CacheInputs(engine, text_weights, precision + _lasting(text_arguments))
+        return cache_facts("text", scans, inputs, memories)
+
+    text = text_facts(bool(caching.fp8_text_encoder))
+    if either_precision and text.stale and not text.missing:
+        other = text_facts(not caching.fp8_text_encoder)
+        text = other if other.fresh else text
     sizes = tuple(bucket for each in scans for bucket in buckets(each.items, each.dataset))
     facts = DatasetFacts(
         images=sum(len(each.items) for each in scans),

@@ -1,5 +1,6 @@
 """The weights that a model needs: which files of which repo (its recipe says so) belong where."""
 
+import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -85,6 +86,11 @@ class Places:
     def ref(self, wanted: Wanted) -> Path | None:
         """Return the file that names the cached commit; a cache without it is not read offline."""
         return None if wanted.folder is not None else self.repo_cache(wanted) / "refs" / wanted.revision
+
+
+def hub_cache_of(hf_home: Path) -> Path:
+    """Return the hub cache of this process's environment with that HF_HOME."""
+    return hub_cache(dict(os.environ) | {"HF_HOME": str(hf_home)})
 
 
 def hub_cache(environment: dict[str, str]) -> Path:

@@ -41,19 +41,23 @@ def clear_staging(step: Step) -> None:
             folder.mkdir(parents=True)
 
 
+def _give_up(problem: OSError) -> None:
+    raise problem
+
+
 def harvest(
     step: Step,
     output_dir: Path,
     output_name: str,
     *,
     final: bool = False,
-    trouble: Callable[[OSError], None] | None = None,
+    trouble: Callable[[OSError], None] = _give_up,
 ) -> list[ProducedFile]:
     """Move what is whole to the output folder and return it, the oldest first.
 
     Called every second while the trainer runs, and with `final` after it ended: then the staging folder
-    and what is not whole in it are removed. With `trouble`, what can't be moved is handed to it and stays where
-    it is, to be tried again.
+    and what is not whole in it are removed. What can't be moved is handed to `trouble` and stays where it is,
+    to be tried again; without one it is raised.
     """
     staging = step.staging
     if staging is None or not staging.is_dir():
@@ -64,16 +68,12 @@ def harvest(
         try:
             moved += _harvest_one(path, step, output_dir, output_name)
         except OSError as problem:
-            if trouble is None:
-                raise
             left = True
             trouble(problem)
     try:
         if step.logs is not None:
             mirror(staging / RAW_LOGS, step.logs, step.epoch_offset, step.step_offset)
     except OSError as problem:
-        if trouble is None:
-            raise
         trouble(problem)
     if final and not left:
         shutil.rmtree(staging, ignore_errors=True)

@@ -25,15 +25,25 @@ After = Callable[[RunFolder, RunState], None]
 
 def new_run_folder(runs: Path, output_name: str) -> RunFolder:
     """Make the folder of a new run: the output name and the local time, never one that is there."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+    too_many = f"{runs} has too many runs of {output_name} in one second."
+    return RunFolder(stamped_folder(runs, f"{output_name}-", too_many))
+
+
+def stamped_folder(place: Path, begins: str, too_many: str) -> Path:
+    """Make a folder in `place` whose name is `begins` and the local time, never one that is there.
+
+    Raises:
+        RequestError: there are too many of this second, as `too_many` says.
+    """
+    stamp = f"{begins}{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 1000):
-        path = runs / (f"{output_name}-{stamp}" + (f"-{number}" if number > 1 else ""))
+        path = place / (stamp + (f"-{number}" if number > 1 else ""))
         try:
             path.mkdir(parents=True)
         except FileExistsError:
             continue
-        return RunFolder(path)
-    raise RequestError(f"{runs} has too many runs of {output_name} in one second.")
+        return path
+    raise RequestError(too_many)
 
 
 def start_detached(folder: RunFolder, record: RunRecord, engine: Engine, after: After | None = None) -> int:

@@ -1,12 +1,11 @@
 """The trainer's environment as facts: what its verification wrote down, and what is there now."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from musabi.engines.musubi.contract import installed_contract
 from musabi.errors import MachineError
-from musabi.hub.weights import hub_cache
+from musabi.hub.weights import hub_cache_of
 from musabi.job.facts import TrainerFacts
 from musabi.recipes import Recipe
 from musabi.recipes.recipe import Tokenizer
@@ -40,7 +39,7 @@ def trainer_facts(checkout: Path, hf_home: Path, recipe: Recipe, state: Path) ->
         torch=str(known.get("torch", "")),
         packages=frozenset(packages),
         accelerate_config=config if config is not None and config.is_file() else None,
-        missing=missing_tokenizers(recipe, hub_cache(dict(os.environ) | {"HF_HOME": str(hf_home)})),
+        missing=missing_tokenizers(recipe, hub_cache_of(hf_home)),
         contract=installed_contract(checkout, state),
     )
 

@@ -90,7 +90,7 @@ class Guard:
                 store.leave(Left(announced.action, announced.cause, announced.announced))
             self.hands.tell(f"The pod is not {DONE_WORDS[announced.action]}: {decision.reason}.")
         elif isinstance(decision, Carry):
-            due = self._softened(decision.announcement)
+            due = softened(decision.announcement, self.settings.space, self.aside, self.hands.tell)
             carry_out(self.hands, due, self._prepare, lambda: self._unwanted(due))
         elif announced is not None and reminder_due(announced, self._earlier, now):
             self.hands.tell(announcement_words(announced, now))
@@ -111,17 +111,11 @@ class Guard:
         except TimeoutError:
             return
         at = now + self.rules.countdown_s
-        due = self._softened(Announcement(left.action, left.cause, now, at, WHY[left.cause]))
+        asked_for = Announcement(left.action, left.cause, now, at, WHY[left.cause])
+        due = softened(asked_for, space, self.aside, self.hands.tell)
         if store.announce(due):
             store.leave(None)
             self.hands.tell(announcement_words(due, now))
-
-    def _softened(self, due: Announcement) -> Announcement:
-        """Return a deletion as a stop where something was not published; see run_here."""
-        try:
-            return self.aside.do("the runs", lambda: softened(due, self.settings.space, self.hands.tell))
-        except OSError:  # it hangs: so it is a network volume, which a deletion keeps
-            return due
 
     def _running(self, announced: Announcement) -> str | None:
         """Return the run or queue that goes on, where it matters. A volume that hangs does not keep the pod."""

@@ -56,15 +56,16 @@ def work_beside_the_queue(space: Workspace) -> str | None:
     return running_run(space) or (f"job {waiting[0]} of the queue" if waiting else None)
 
 
-def softened(announcement: Announcement, space: Workspace, say: Callable[[str], None]) -> Announcement:
-    """Return a deletion as a stop where a run's publishing failed: what it made exists only here.
-
-    Raises:
-        OSError: the runs can't be looked at.
-    """
+def softened(
+    announcement: Announcement, space: Workspace, aside: Aside, say: Callable[[str], None]
+) -> Announcement:
+    """Return a deletion as a stop where a run's publishing failed: what it made exists only here."""
     if announcement.action != "delete":
         return announcement
-    run = unpublished_run(space.runs)
+    try:
+        run = aside.do("the runs", lambda: unpublished_run(space.runs))
+    except OSError:  # it hangs: so it is a network volume, which a deletion keeps
+        return announcement
     if run is None:
         return announcement
     say(
