@@ -3,7 +3,7 @@
 # --full plays the long series whole; without it they are played in part, the same part each time.
 set -eu
 cd "$(dirname -- "$0")"
-scripts/setup.sh dev diffusers pod
+scripts/setup.sh dev diffusers pod serverless
 series="not full"
 if [ "${1-}" = --full ]; then
     series="slow or not slow"

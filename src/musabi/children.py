@@ -60,13 +60,15 @@ class Cancelled(Exception):  # noqa: N818 - a request, not an error
     """The work was called off while a child ran; the child was ended."""
 
 
+def is_secret_name(name: str) -> bool:
+    """Tell whether what has this name, a variable, an option or a key, is a secret: HF_TOKEN, --api-key."""
+    plain = name.upper().replace("-", "_")
+    return SECRET_NAME.search(plain) is not None and NOT_SECRET.search(plain) is None
+
+
 def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the values of an environment that must not be written anywhere."""
-    return tuple(
-        value
-        for name, value in environment.items()
-        if SECRET_NAME.search(name) and not NOT_SECRET.search(name) and len(value) >= 6
-    )
+    return tuple(value for name, value in environment.items() if is_secret_name(name) and len(value) >= 6)
 
 
 def scrub(text: str, hidden: Iterable[str] = ()) -> str:

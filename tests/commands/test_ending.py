@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from musabi.job.events import read
+from musabi.job.marked import end_marked
 from musabi.job.publishing import destination_of, unpublished_run
 from musabi.job.record import newest_run
 from peers.loopback_runpod import KEY, POD, LoopbackRunpod, running_runpod
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 def runpod() -> Iterator[LoopbackRunpod]:
     with running_runpod() as peer:
         yield peer
+        end_marked("RUNPOD_REST_URL", peer.url, 2)  # runs that wait for their pod, which never goes away here
 
 
 def on_a_pod(peer: LoopbackRunpod, tmp_path: Path, **more: str) -> dict[str, str]:

@@ -26,8 +26,7 @@ KEY = "averymarkedaccesskey1234567890"
 
 @pytest.fixture
 def hub() -> Iterator[UploadHub]:
-    with running_upload_hub() as running:
-        running.tokens = {TOKEN: "write"}
+    with running_upload_hub(TOKEN) as running:
         yield running
 
 

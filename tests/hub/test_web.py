@@ -2,9 +2,6 @@
 
 import random
 import shutil
-import socket
-import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +9,13 @@ import pytest
 
 from musabi.errors import MachineError, RequestError
 from musabi.hub import web
-from musabi.hub.addresses import Checked, check_address
 from musabi.hub.web import Ways, download_url, forget
+from peers.certificate import certificate, speak_tls
 from peers.loopback_files import LoopbackFiles, running_files
+from peers.recording_network import RecordingNetwork
 
 CONTENT = random.Random(3).randbytes(3_000_000)  # noqa: S311 - the same bytes each time, no secret
+PUBLIC = "93.184.216.34"
 SIGNATURE = "?X-Amz-Signature=verysecretsignature"
 
 
@@ -146,16 +145,13 @@ def test_a_refusal_is_final(
     [("www.dropbox.com", "dl=1"), ("drive.google.com", "upload it here"), ("elsewhere.example", "login")],
 )
 def test_a_share_link_that_gives_a_page_is_said_so(
-    host: str, words: str, files: LoopbackFiles, ways: Ways, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: str, words: str, files: LoopbackFiles, tmp_path: Path
 ) -> None:
-    url = files.add("/file/d/1/view", b"<html>", Content_Type="text/html; charset=utf-8")
-
-    def pointed(asked: str, **_more: object) -> Checked:
-        return check_address(asked.replace(f"https://{host}", files.url), allow_private=True)
-
-    monkeypatch.setattr(web, "check_address", pointed)
+    files.add("/file/d/1/view", b"<html>", Content_Type="text/html; charset=utf-8")
+    outside = RecordingNetwork()
+    outside.host(host, PUBLIC, files.url)
     with pytest.raises(RequestError, match=words):
-        download_url(url.replace(files.url, f"https://{host}"), tmp_path, ways)
+        download_url(f"https://{host}/file/d/1/view", tmp_path, Ways(network=outside.as_network()))
 
 
 def test_more_than_the_cap_is_refused_by_the_header_and_while_it_comes(
@@ -189,62 +185,36 @@ def test_every_redirect_is_checked_again(files: LoopbackFiles, ways: Ways, tmp_p
         download_url(files.redirect("/loop", "/loop"), tmp_path, ways)
 
 
-def test_a_redirect_from_outside_does_not_lead_inside(
-    files: LoopbackFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The name resolves to a public address; the redirect points at this machine."""
+def test_a_redirect_from_outside_does_not_lead_inside(files: LoopbackFiles, tmp_path: Path) -> None:
+    """The name leads to a public address; the redirect points at this machine."""
     files.add("/secret.zip", CONTENT)
     files.redirect("/x.zip", f"{files.url}/secret.zip")
-    asked: list[str] = []
-
-    def first_is_public(url: str, *, allow_private: bool = False) -> Checked:
-        asked.append(url)
-        if url.startswith("https://public.example"):
-            return Checked(
-                f"{files.url}/x.zip", "public.example", int(files.url.rpartition(":")[2]), "127.0.0.1"
-            )
-        return check_address(url, allow_private=allow_private)
-
-    monkeypatch.setattr(web, "check_address", first_is_public)
+    outside = RecordingNetwork()
+    outside.host("public.example", PUBLIC, files.url)
     with pytest.raises(RequestError, match="private network"):
-        download_url("https://public.example/x.zip", tmp_path, Ways(backoff_s=0.05))
-    assert asked[-1] == f"{files.url}/secret.zip" and not files.sent
-
-
-def certificate(folder: Path, name: str) -> Path:
-    """Return a file with a self-signed certificate for a name, and its key."""
-    made = folder / "made.pem"
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    words += ["-keyout", str(folder / "key.pem"), "-out", str(made), "-days", "2", "-subj", f"/CN={name}"]
-    words += ["-addext", f"subjectAltName=DNS:{name}"]
-    subprocess.run(words, check=True, capture_output=True, timeout=30)
-    made.write_text(made.read_text() + (folder / "key.pem").read_text())
-    return made
+        download_url(
+            "https://public.example/x.zip", tmp_path, Ways(network=outside.as_network(), backoff_s=0.05)
+        )
+    assert outside.connects == [(PUBLIC, 443)] and not files.sent
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_over_https_the_name_is_proved_although_the_address_is_connected_to(
-    files: LoopbackFiles, ways: Ways, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: LoopbackFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = certificate(tmp_path, "photos.test")
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(made)
-    names: list[str | None] = []
-    server.sni_callback = lambda _socket, name, _context: names.append(name)  # type: ignore[assignment]
-    files.server.socket = server.wrap_socket(files.server.socket, server_side=True)
+    names = speak_tls(files.server, made)
     monkeypatch.setenv("SSL_CERT_FILE", str(made))
-    monkeypatch.setattr(
-        "musabi.hub.addresses.socket.getaddrinfo",
-        lambda _host, port, *_rest, **_more: [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
-        ],
-    )
+    outside = RecordingNetwork(tls=True)
+    for name in ("photos.test", "other.test"):
+        outside.host(name, PUBLIC, files.url)
+    ways = Ways(network=outside.as_network(), silence_s=2, attempts=3, backoff_s=0.05)
     files.add("/a.zip", CONTENT)
-    port = files.url.rpartition(":")[2]
-    found = download_url(f"https://photos.test:{port}/a.zip", tmp_path / "d", ways)
+    found = download_url("https://photos.test:8443/a.zip", tmp_path / "d", ways)
     assert found.path.read_bytes() == CONTENT and names == ["photos.test"]
     with pytest.raises(MachineError, match=r"can't prove who it is"):
-        download_url(f"https://other.test:{port}/a.zip", tmp_path / "d", ways)
+        download_url("https://other.test:8443/a.zip", tmp_path / "d", ways)
+    assert outside.connects == [(PUBLIC, 8443)] * 2
 
 
 def test_two_downloads_of_one_address_do_not_write_into_one_file(

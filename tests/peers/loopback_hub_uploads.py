@@ -47,9 +47,11 @@ class UploadHub(LoopbackHub):
 
 
 @contextmanager
-def running_upload_hub() -> Iterator[UploadHub]:
-    """Yield a hub that listens until the block ends."""
+def running_upload_hub(token: str | None = None) -> Iterator[UploadHub]:
+    """Yield a hub that listens until the block ends; `token` is one that may write there."""
     with running(UploadHub()) as hub:
+        if token is not None:
+            hub.tokens = {token: "write"}
         yield hub
 
 

@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from musabi.captioning.harvest import Captioned
 from musabi.captioning.interpreter import captioning_environment, captioning_python
 from musabi.captioning.models import BY_NAME, CaptioningModel
 from musabi.captioning.plan import Plan, make_plan, places_of
-from musabi.captioning.run import Agree, Outcome, Task, caption_files
+from musabi.captioning.run import Agree, Heed, Outcome, Task, caption_files, pay_no_heed
 from musabi.captioning.text import Wording
 from musabi.captioning.weights import ModelFiles, family_of, fetch_model, find_model
 from musabi.dataset.config import DatasetConfig
@@ -68,9 +68,19 @@ def preview_lines(made: Sequence[Captioned]) -> list[str]:
 
 
 def caption(
-    settings: Settings, plan: Plan, asked: Asked, agree: Agree, say: Callable[[str], None]
+    settings: Settings,
+    plan: Plan,
+    asked: Asked,
+    agree: Agree,
+    say: Callable[[str], None],
+    *,
+    environ: Mapping[str, str] | None = None,
+    heed: Heed = pay_no_heed,
 ) -> Outcome:
     """Caption the files of a plan as the settings say.
+
+    `environ` is what the captioner's environment is made from (this process's own where it is None); `heed` is as
+    for `caption_files`.
 
     Raises:
         RequestError: the model or a value is wrong, or the model takes no videos.
@@ -88,7 +98,7 @@ def caption(
         model=row,
         files=files,
         python=python,
-        environment=captioning_environment(settings),
+        environment=captioning_environment(settings, environ),
         device=device,
         wording=wording_of(settings),
         prompt=asked.prompt,
@@ -96,7 +106,9 @@ def caption(
         batch=asked.batch,
         seed=settings.seed,
     )
-    return caption_files(plan, task, agree, say, overwrite=asked.overwrite, preview_only=asked.preview_only)
+    return caption_files(
+        plan, task, agree, say, overwrite=asked.overwrite, preview_only=asked.preview_only, heed=heed
+    )
 
 
 def wording_of(settings: Settings) -> Wording:

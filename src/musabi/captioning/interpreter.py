@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from musabi.engines.registry import installed
@@ -32,10 +33,13 @@ def captioning_python(settings: Settings) -> Path:
     return python
 
 
-def captioning_environment(settings: Settings) -> dict[str, str]:
-    """Return the worker's environment: nothing is asked of the hub, nothing is painted into its output."""
+def captioning_environment(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the worker's environment: nothing is asked of the hub, nothing is painted into its output.
+
+    `environ` is what it is made from, this process's own where it is None.
+    """
     return (
-        dict(os.environ)
+        dict(os.environ if environ is None else environ)
         | settings.child_environment
         | {
             "HF_HUB_OFFLINE": "1",

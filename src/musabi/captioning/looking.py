@@ -13,6 +13,19 @@ FRAMES_PER_SECOND = 2.0  # what both Qwen-VL families sample videos at (their vi
 FEWEST_FRAMES = 4
 PAIR = 2  # frames that Qwen-VL joins into one patch in time (temporal_patch_size of both families)
 
+# What may be opened, whatever a file's name says; the same as in musabi/dataset/opening.py, which says why.
+PICTURES = (
+    *("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "AVIF", "TIFF", "GIF"),
+    *("HEIF", "JPEG2000", "PSD", "ICO", "PPM", "PCX", "TGA"),
+)
+VIDEO_OPTIONS = {
+    "format_whitelist": (
+        "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,flv,asf,mpegts,ogg,gif,"
+        "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
+    ),
+    "protocol_whitelist": "file",
+}
+
 
 @dataclass
 class Limits:
@@ -58,7 +71,8 @@ def see(entry: dict[str, str], limits: Limits, most_frames: int) -> Seen:
         return Seen(entry["file"], [fitted(frame, limits.frame_side) for frame in frames], times)
     from PIL import Image, ImageOps
 
-    with Image.open(entry["file"]) as opened:
+    Image.init()
+    with Image.open(entry["file"], formats=[name for name in PICTURES if name in Image.OPEN]) as opened:
         picture = ImageOps.exif_transpose(opened).convert("RGB")
     return Seen(entry["file"], [fitted(picture, limits.side)], [])
 
@@ -78,7 +92,7 @@ def video_frames(file: str, most: int) -> tuple[list[Any], list[float]]:
     """
     import av
 
-    with av.open(file) as container:
+    with av.open(file, options=dict(VIDEO_OPTIONS)) as container:
         stream = container.streams.video[0]
         stamps = sorted({packet.pts for packet in container.demux(stream) if packet.pts is not None})
         if not stamps:
@@ -87,7 +101,7 @@ def video_frames(file: str, most: int) -> tuple[list[Any], list[float]]:
     chosen = spread(stamps, frame_count((stamps[-1] - stamps[0]) * second, len(stamps), most))
     kept: dict[int, Any] = {}
     frame: Any
-    with av.open(file) as container:
+    with av.open(file, options=dict(VIDEO_OPTIONS)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
             if frame.pts in chosen and frame.pts not in kept:

@@ -22,6 +22,12 @@ from musabi.errors import MachineError
 PREVIEW = 3
 Agree = Callable[[Sequence[Captioned], int], bool]
 """Shown the first captions and how many other files there are; says whether to go on."""
+Heed = Callable[[int], None]
+"""Called about five times a second with how many captions are written. What it raises ends the work."""
+
+
+def pay_no_heed(_written: int) -> None:
+    """Let the work go on to its end."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,14 @@ class Outcome:
 
 
 def caption_files(
-    plan: Plan, task: Task, agree: Agree, say: Say, *, overwrite: bool = False, preview_only: bool = False
+    plan: Plan,
+    task: Task,
+    agree: Agree,
+    say: Say,
+    *,
+    overwrite: bool = False,
+    preview_only: bool = False,
+    heed: Heed = pay_no_heed,
 ) -> Outcome:
     """Caption the files of a plan. The first few are shown to `agree` before anything is written.
 
@@ -85,7 +98,7 @@ def caption_files(
     harvest = Harvest(files, task.wording, Writer(overwrite), say, task.model.title)
     preview = _Preview(harvest, len(files), agree, preview_only)
     try:
-        ended = _run_worker(task, files, harvest, preview)
+        ended = _run_worker(task, files, harvest, preview, heed)
     except KeyboardInterrupt:
         say(_stopped(harvest, len(files)))
         raise
@@ -99,8 +112,12 @@ def caption_files(
 
 
 def _run_worker(
-    task: Task, files: Sequence[Uncaptioned], harvest: Harvest, preview: "_Preview"
+    task: Task, files: Sequence[Uncaptioned], harvest: Harvest, preview: "_Preview", heed: Heed
 ) -> children.Outcome:
+    def watch(_pid: int) -> str | None:
+        heed(len(harvest.written))
+        return preview.decide()
+
     handle, name = tempfile.mkstemp(prefix="musabi-caption-", suffix=".json")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as request:
@@ -109,7 +126,7 @@ def _run_worker(
             (str(task.python), "-I", str(WORKER), name),
             task.environment,
             log=harvest.take,
-            watch=lambda _pid: preview.decide(),
+            watch=watch,
         )
     finally:
         Path(name).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Where a captioning model lies on this machine, and whether it is whole and of the right kind."""
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,12 +130,17 @@ def _not_here(row: CaptioningModel, environment: Mapping[str, str], folder: Path
 
 
 def fetch_model(
-    row: CaptioningModel, environment: Mapping[str, str], max_workers: int, say: Callable[[str], None]
+    row: CaptioningModel,
+    environment: Mapping[str, str],
+    max_workers: int,
+    say: Callable[[str], None],
+    cancel: threading.Event | None = None,
 ) -> None:
     """Fetch a model into the hub cache; what is there already is not fetched again.
 
     Raises:
         MachineError: the disk is too small, or the hub refused or can't be reached.
+        Cancelled: `cancel` was set.
     """
     from musabi.hub.access import Access
     from musabi.hub.download import DownloadRequest, download
@@ -143,4 +149,4 @@ def fetch_model(
     request = DownloadRequest(
         repo=row.repo, include=row.include, revision=row.revision, max_workers=max_workers
     )
-    download(request, Access(environment=environment, max_workers=max_workers), say=say)
+    download(request, Access(environment=environment, max_workers=max_workers), say=say, cancel=cancel)

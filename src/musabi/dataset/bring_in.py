@@ -18,6 +18,7 @@ from musabi.dataset.items import scan
 from musabi.dataset.unpack import unpack, unpack_files
 from musabi.errors import RequestError
 from musabi.hub.access import Access
+from musabi.hub.addresses import PrivateAddressError
 from musabi.hub.destination import HubPlace, S3Place, hub_place, s3_place
 from musabi.hub.download import DownloadRequest, download
 from musabi.hub.listing import gigabytes
@@ -78,7 +79,10 @@ def downloads(target: Path, source: str) -> Path:
 def _from_web(url: str, target: Path, how: Bringing) -> Brought:
     folder = downloads(target, url)
     ways = how.ways or Ways(how.allow_private, say=how.say, cancel=how.cancel)
-    found = download_url(url, folder, ways)
+    try:
+        found = download_url(url, folder, ways)
+    except PrivateAddressError as problem:
+        raise RequestError(f"{problem} If you mean it, add --allow-private.") from None
     try:
         brought = unpack_files([(found.name, found.path)], target, say=how.say)
     except RequestError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from musabi.dataset.incoming import Notes, Raw, kind_of
 from musabi.dataset.items import why_unreadable
+from musabi.dataset.opening import open_picture_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -65,12 +66,10 @@ def _lower(raw: Raw) -> Raw:
 
 def _why_not(file: Path) -> str:
     """Return why an image can't be used, by its header alone; "" where it can."""
-    from PIL import Image
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of half the size that is refused here
-            with Image.open(file) as opened:
+            with open_picture_file(file) as opened:
                 pixels = opened.width * opened.height
     except Exception as error:  # Pillow's plugins raise many kinds on broken headers
         return why_unreadable(error)
@@ -78,11 +77,11 @@ def _why_not(file: Path) -> str:
 
 
 def _convert(raw: Raw, folder: Path) -> Raw:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torn EXIF blocks, which no one trains on
-        with Image.open(raw.file) as opened:
+        with open_picture_file(raw.file) as opened:
             photograph = opened.format in PHOTOGRAPHS
             profile = opened.info.get("icc_profile")
             picture = eight_bits(ImageOps.exif_transpose(opened))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musabi.dataset.items import ORIENTATION_TAG, ROTATED, why_unreadable
+from musabi.dataset.opening import open_picture_file
 from musabi.dataset.sniffing import what_it_is
 
 if TYPE_CHECKING:
@@ -84,11 +85,9 @@ def look_at(images: Iterable[Path]) -> Iterator[tuple[Path, Looked]]:
 
 def look(image: Path) -> Looked:
     """Read and decode one image."""
-    from PIL import Image
-
     try:
         data = image.read_bytes()
-        with Image.open(BytesIO(data)) as opened:
+        with open_picture_file(BytesIO(data)) as opened:
             _refuse_heic(opened)
             looked = _looked(opened, data)
         return Looked(reason=BROKEN_OFF) if looked.form == "JPEG" and ends_in_zeros(data) else looked

@@ -12,6 +12,7 @@ from musabi.dataset.extensions import IMAGE_EXTENSIONS
 from musabi.dataset.frames import Clip, clips
 from musabi.dataset.identity import Memory
 from musabi.dataset.keys import Medium
+from musabi.dataset.opening import open_picture_file
 from musabi.dataset.strangers import strangers
 from musabi.dataset.video import VideoHeader, read_video, why_no_video
 
@@ -243,7 +244,7 @@ def read_header(image: Path) -> tuple[int, int, int]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a large picture or a torn EXIF block is no news here
-        with Image.open(image) as opened:
+        with open_picture_file(image) as opened:
             # The base class reads what the header held; PNG's own getexif would decode the picture.
             orientation = Image.Image.getexif(opened).get(ORIENTATION_TAG, 1)
             return opened.width, opened.height, orientation if isinstance(orientation, int) else 1

@@ -23,6 +23,10 @@ SAY_EVERY = 500
 UNPACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 
 
+class NothingUsableError(RequestError):
+    """Nothing of a source belongs into a dataset."""
+
+
 def unpack(
     source: Path,
     target: Path,
@@ -94,7 +98,7 @@ def bring(
     """Bring files that lie in `staging`, on the disk of `target`, into the folder `target`.
 
     Raises:
-        RequestError: none of them belongs into a dataset.
+        NothingUsableError: none of them belongs into a dataset.
         OSError: the folder can't be written.
     """
     converted: set[Path] = set()
@@ -112,7 +116,7 @@ def bring(
             say(f"looked at {number:,} of {len(raws):,} files")
     groups = flatten(_without_image(ready, refused, notes), notes)
     if not any(group.files for group in groups):
-        raise RequestError(_nothing(notes))
+        raise NothingUsableError(_nothing(notes))
     target.mkdir(parents=True, exist_ok=True)
     return place(groups, Folder.look(target), converted, notes)
 

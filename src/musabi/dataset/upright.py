@@ -9,6 +9,7 @@ from musabi.dataset.convert_image import HEIC_BRANDS, PHOTOGRAPHS, eight_bits
 from musabi.dataset.decoding import NOT_ANIMATED, is_clear
 from musabi.dataset.extensions import IMAGE_EXTENSIONS
 from musabi.dataset.items import ORIENTATION_TAG, ROTATED
+from musabi.dataset.opening import open_picture_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -95,8 +96,6 @@ def decoded(image: Path, draft: int | None = None) -> "Picture":
     Raises:
         Exception: of many kinds, as Pillow's decoders do.
     """
-    from PIL import Image
-
     data = image.read_bytes()
     if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
         import pillow_heif
@@ -104,7 +103,7 @@ def decoded(image: Path, draft: int | None = None) -> "Picture":
         heic: Picture = pillow_heif.open_heif(BytesIO(data)).to_pillow()
         heic.format = "HEIF"
         return heic
-    opened = Image.open(BytesIO(data))
+    opened = open_picture_file(BytesIO(data))
     if draft is not None:
         opened.draft("RGB", (draft, draft))
     opened.load()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from musabi.dataset.identity import Memory
+from musabi.dataset.opening import open_video_file
 
 TOPIC = "video"
 TORN_SHARE, TORN_SECONDS = 0.1, 0.5
@@ -49,11 +50,9 @@ def why_no_video(error: Exception) -> str:
 
 
 def _look(video: Path) -> str:
-    import av
-
     if video.is_dir():
         raise IsADirectoryError(video)
-    with av.open(str(video)) as container:
+    with open_video_file(video) as container:
         if not container.streams.video:
             raise ValueError("has no video in it")
         stream = container.streams.video[0]
@@ -90,7 +89,7 @@ def _counted(video: Path) -> int:
     """
     import av
 
-    with av.open(str(video)) as container:
+    with open_video_file(video) as container:
         stream, pictures, end = container.streams.video[0], 0, 0.0
         try:
             for packet in container.demux():

@@ -1,7 +1,7 @@
 """Which addresses on the network may be asked for a file that a person, or a stranger over HTTP, names.
 
-A name is looked up once, every address that it has is checked, and the connection goes to a checked one: a
-name that answers differently the second time leads nowhere else.
+A name is looked up when it is connected to, every address that it has is checked, and the connection goes to a
+checked one (`guarded`): a name that answers differently the second time leads nowhere else.
 """
 
 import ipaddress
@@ -13,32 +13,37 @@ from urllib.parse import SplitResult, urlsplit
 from musabi.errors import MachineError, RequestError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[[str, int], list[str]]
+"""Returns the addresses of a host and port; raises OSError where there are none."""
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+UNICAST = ipaddress.ip_network("2000::/3")
+"""All that IPv6 has of public addresses (IANA, IPv6 Global Unicast Address Assignments)."""
+NEVER = tuple(
+    ipaddress.ip_network(one)
+    for one in (
+        "168.63.129.16/32",  # Azure's own services, metadata among them, behind an address that looks public
+        "192.0.0.0/24",  # special purposes (RFC 6890); Oracle's metadata lies in it
+        "192.88.99.0/24",  # relays of 6to4 (RFC 7526)
+        "2001::/23",  # special purposes (RFC 2928), Teredo among them
+        "3fff::/20",  # documentation (RFC 9637), which Python 3.11 does not know
+    )
+)
+"""Addresses that look public to Python's ipaddress and are not asked all the same."""
 PORTS = {"https": 443, "http": 80}
+
+
+class PrivateAddressError(RequestError):
+    """A name leads to an address that is not one of the public internet."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A URL whose host may be asked, and the address to connect to."""
+    """A URL whose host may be asked, and the first address that it has. `host` is as DNS knows it."""
 
     url: str
     host: str
     port: int
     address: str
-
-    @property
-    def by_address(self) -> str:
-        """The URL with the checked address in place of the name."""
-        parts = urlsplit(self.url)
-        literal = f"[{self.address}]" if ":" in self.address else self.address
-        return parts._replace(netloc=f"{literal}:{self.port}", fragment="").geturl()
-
-    @property
-    def host_header(self) -> str:
-        """The Host header that the name's server expects (RFC 9110, 7.2)."""
-        literal = f"[{self.host}]" if ":" in self.host else self.host
-        usual = PORTS[urlsplit(self.url).scheme.lower()]
-        return literal if self.port == usual else f"{literal}:{self.port}"
 
 
 def look_up(host: str, port: int) -> list[str]:
@@ -51,9 +56,7 @@ def look_up(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
 
 
-def check_address(
-    url: str, *, allow_private: bool = False, resolve: Callable[[str, int], list[str]] = look_up
-) -> Checked:
+def check_address(url: str, *, allow_private: bool = False, resolve: Resolve = look_up) -> Checked:
     """Return the URL with an address that may be connected to.
 
     https anywhere on the public internet. With `allow_private` also addresses of this machine and its
@@ -63,31 +66,64 @@ def check_address(
         RequestError: the URL can't be right, or leads where it must not.
         MachineError: its host can't be looked up.
     """
+    scheme, host, port = require_form(url)
+    addresses = allowed(scheme, host, port, allow_private=allow_private, resolve=resolve)
+    return Checked(url, host, port, addresses[0])
+
+
+def require_form(url: str) -> tuple[str, str, int]:
+    """Return the scheme, host and port of a URL of a file; nothing is looked up.
+
+    Raises:
+        RequestError: it is no https or http URL, has no host, or a user or password in it.
+    """
     parts, host, port = _split(url)
+    return parts.scheme.lower(), host, port
+
+
+def allowed(
+    scheme: str, host: str, port: int, *, allow_private: bool = False, resolve: Resolve = look_up
+) -> list[str]:
+    """Look a host up once and return its addresses, all of which may be connected to by this scheme.
+
+    Raises:
+        RequestError: one of them must not be connected to.
+        MachineError: there is none.
+    """
     try:
         addresses = [ipaddress.ip_address(one) for one in resolve(host, port)]
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         raise MachineError(
             f"The name {host} can't be looked up. Check how it is spelled, and that this machine has DNS."
         ) from None
-    private = [one for one in addresses if not is_public(one)]
-    if private and not allow_private:
-        raise RequestError(
-            f"{host} is an address inside a private network, which is not asked for files. "
-            "If you mean it, add --allow-private."
-        )
-    if parts.scheme.lower() == "http" and len(private) < len(addresses):
-        raise RequestError(f"{shown(url)} is not encrypted. Use its https:// address.")
     if not addresses:
         raise MachineError(f"The name {host} has no address. Check how it is spelled.")
-    return Checked(url, host, port, str(addresses[0]))
+    private = [one for one in addresses if not is_public(one)]
+    if private and not allow_private:
+        raise PrivateAddressError(f"{host} is an address inside a private network, which is not asked.")
+    if len(private) < len(addresses):
+        require_encryption(scheme, host)
+    return [str(one) for one in addresses]
+
+
+def require_encryption(scheme: str, host: str) -> None:
+    """Refuse a scheme that is not to be used on the public internet.
+
+    Raises:
+        RequestError: it is http.
+    """
+    if scheme == "http":
+        raise RequestError(f"http://{host} is not encrypted. Use its https:// address.")
 
 
 def is_public(address: Address) -> bool:
     """Tell whether an address is one of the public internet; one that is wrapped in IPv6 is unwrapped first."""
     inner = _inner(address)
-    site_local = getattr(inner, "is_site_local", False)  # IPv6 knows it, and still calls it global
-    return inner.is_global and not (inner.is_multicast or inner.is_reserved or site_local)
+    if any(inner in network for network in NEVER):
+        return False
+    if isinstance(inner, ipaddress.IPv6Address) and inner not in UNICAST:
+        return False
+    return inner.is_global and not (inner.is_multicast or inner.is_reserved)
 
 
 def shown(url: str) -> str:
@@ -106,8 +142,7 @@ def _inner(address: Address) -> Address:
         return address
     if address in NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    wrapped = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-    return wrapped or address
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _split(url: str) -> tuple[SplitResult, str, int]:

@@ -4,6 +4,7 @@ Who asks is told by environment variables alone: AWS_ACCESS_KEY_ID, AWS_SECRET_A
 AWS_REGION, and AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3) for another provider than Amazon.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -22,8 +23,14 @@ PART_BYTES = 16 * 1024**2
 """Size of a part of a large upload; S3 takes from 5 MiB on, and at most 10,000 parts."""
 SHA256 = "musabi-sha256"
 SAY_SECONDS = 5.0
-CONTENT_TYPES = {".md": "text/markdown; charset=utf-8", ".json": "application/json", ".png": "image/png"}
+CONTENT_TYPES = {
+    ".md": "text/markdown; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".zip": "application/zip",
+}
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+DENIED = frozenset({"AccessDenied", "403", "AllAccessDisabled"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ REPLIES: tuple[Reply, ...] = (
         "The credentials for {endpoint} have run out. Set new ones, then start again.",
     ),
     Reply(
-        frozenset({"AccessDenied", "403", "AllAccessDisabled"}),
+        DENIED,
         "The credentials may not do this in {bucket}. Give them the right to list, read and write there.",
     ),
     Reply(frozenset({"404", "NoSuchKey", "NotFound"}), "{what} is not there. Check the name."),
@@ -86,11 +93,33 @@ class Bucket:
         MachineError: boto3 is missing, or the server can't be reached.
     """
 
-    def __init__(self, name: str, environ: Mapping[str, str], *, unsigned: bool = False) -> None:
-        """`unsigned`: without credentials, ask as anybody may instead of refusing."""
+    def __init__(
+        self, name: str, environ: Mapping[str, str], *, unsigned: bool = False, guarded: bool = False
+    ) -> None:
+        """`unsigned`: without credentials, ask as anybody may instead of refusing.
+
+        `guarded`: the endpoint is a stranger's word, so only addresses of the public internet are asked.
+        """
         self.name = name
         self.endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
         self._client = _client(environ, self.endpoint, unsigned)
+        if guarded:
+            from musabi.hub.guarded_boto import guard
+
+            guard(self._client)
+
+    def require(self, prefix: str) -> None:
+        """Refuse a bucket that is not there or keys that are not known; keys that may only write are let through."""
+        with contextlib.suppress(KeyError), self._plain(prefix, passes=DENIED):
+            self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1)
+
+    def signed_link(self, key: str, seconds: int) -> str:
+        """Return an address by which anybody may fetch an object for so long; nothing is sent for it."""
+        with self._plain(key):
+            link = self._client.generate_presigned_url(
+                "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=seconds
+            )
+        return str(link)
 
     def head(self, key: str) -> tuple[int, str | None] | None:
         """Return (size in bytes, sha256 where musabi wrote it) of an object, or None where there is none."""
@@ -223,7 +252,8 @@ def _client(environ: Mapping[str, str], endpoint: str | None, unsigned: bool) ->
     # Neither files in the home folder nor a machine's own role: only what was set for this.
     none = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
     session = botocore.session.Session(session_vars={"profile": (None, None, None, None), **none})
-    more: dict[str, Any] = {} if key and secret else {"signature_version": UNSIGNED}
+    # Links are signed in the old way otherwise, which other providers than Amazon don't know.
+    more: dict[str, Any] = {"signature_version": "s3v4" if key and secret else UNSIGNED}
     if endpoint:  # others than Amazon don't all know the checksums that boto3 adds by itself
         more |= {
             "request_checksum_calculation": "when_required",

@@ -1,4 +1,4 @@
-"""Downloads one file from an address that a person gave, into a partial file that a later call goes on with."""
+"""Downloads one file from an address that somebody gave, into a partial file that a later call goes on with."""
 
 import fcntl
 import hashlib
@@ -14,7 +14,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from musabi.children import Cancelled
 from musabi.errors import MachineError, RequestError
-from musabi.hub.addresses import check_address, shown
+from musabi.hub import guarded
+from musabi.hub.addresses import check_address, require_form, shown
+from musabi.hub.guarded import MOST_REDIRECTS, Network, guarded_client
 from musabi.hub.listing import gigabytes
 from musabi.hub.room import require_room
 from musabi.whole import read_json, write_json
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     import httpx
 
 SAY_SECONDS = 5.0
-MOST_REDIRECTS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 TYPES = {
@@ -57,14 +58,19 @@ SHARE_PAGES: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Ways:
-    """How a download behaves. `most_bytes` caps it; `silence_s`: seconds without a byte before a new attempt."""
+    """How a download behaves. `most_bytes` caps it; `silence_s`: seconds without a byte before a new attempt.
+
+    `came` is told how many bytes are here, and of how many (None: the server does not say), every few seconds.
+    """
 
     allow_private: bool = False
+    network: Network = field(default_factory=lambda: guarded.NETWORK)
     most_bytes: int = 64 * 1024**3
     silence_s: float = 60
     attempts: int = 5
     backoff_s: float = 2
     say: Callable[[str], None] = lambda _text: None
+    came: Callable[[int, int | None], None] = lambda _here, _total: None
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
@@ -88,7 +94,7 @@ def download_url(url: str, folder: Path, ways: Ways) -> Downloaded:
         MachineError: the network failed several times, or the disk has too little room.
         Cancelled: `ways.cancel` was set.
     """
-    check_address(url, allow_private=ways.allow_private)
+    check_address(url, allow_private=ways.allow_private, resolve=ways.network.resolve)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.part"
     with _alone(part) as file, _client(ways) as client:
@@ -102,7 +108,7 @@ def download_url(url: str, folder: Path, ways: Ways) -> Downloaded:
                 if failures >= ways.attempts:
                     raise MachineError(
                         f"{shown(url)} could not be fetched: {reason}, {failures} times. What came so far is "
-                        "kept; start the same command again to go on."
+                        "kept, and the next try goes on from there."
                     ) from None
                 ways.say(f"{shown(url)}: {reason}, trying again")
             if ways.cancel.wait(min(60.0, ways.backoff_s * 2 ** (failures - 1))):
@@ -128,15 +134,8 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-@contextmanager
-def _client(ways: Ways) -> "Iterator[httpx.Client]":
-    import httpx
-
-    # Not by a proxy: it would look the name up by itself and connect to whatever it finds.
-    context = httpx.create_ssl_context(trust_env=True)
-    timeout = httpx.Timeout(ways.silence_s, connect=min(20.0, ways.silence_s))
-    with httpx.Client(verify=context, trust_env=False, timeout=timeout, follow_redirects=False) as client:
-        yield client
+def _client(ways: Ways) -> "httpx.Client":
+    return guarded_client(ways.network, allow_private=ways.allow_private, silence_s=ways.silence_s)
 
 
 def _attempt(client: "httpx.Client", url: str, file: IO[bytes], ways: Ways) -> str:
@@ -158,12 +157,8 @@ def _attempt(client: "httpx.Client", url: str, file: IO[bytes], ways: Ways) -> s
                 f"The server of {shown(url)} can't prove who it is. Check the address, and that "
                 "this machine's clock is right."
             ) from None
-        what = (
-            "it sent no byte for a while"
-            if isinstance(error, httpx.TimeoutException)
-            else "the connection broke"
-        )
-        raise _Again(what) from None
+        silent = isinstance(error, httpx.TimeoutException)
+        raise _Again("it sent no byte for a while" if silent else "the connection broke") from None
     except httpx.InvalidURL:
         raise RequestError(f"{shown(url)} is no address. Write it as https://HOST/PATH.") from None
 
@@ -174,14 +169,11 @@ def _asked(client: "httpx.Client", url: str, file: IO[bytes], ways: Ways) -> "It
     here = file.seek(0, 2)
     validator = _validator(Path(file.name)) if here else None
     for _ in range(MOST_REDIRECTS):
-        checked = check_address(url, allow_private=ways.allow_private)
-        headers = {"Host": checked.host_header, "Accept-Encoding": "identity", "User-Agent": "musabi"}
+        require_form(url)
+        headers = {"Accept-Encoding": "identity", "User-Agent": "musabi"}
         if validator:
             headers |= {"Range": f"bytes={here}-", "If-Range": validator}
-        request = client.build_request(
-            "GET", checked.by_address, headers=headers, extensions={"sni_hostname": checked.host}
-        )
-        answer = client.send(request, stream=True)
+        answer = client.send(client.build_request("GET", url, headers=headers), stream=True)
         try:
             if answer.status_code not in REDIRECTS:
                 yield answer
@@ -256,6 +248,7 @@ def _write(
             if time.monotonic() - said > SAY_SECONDS:
                 said = time.monotonic()
                 ways.say(f"{gigabytes(here)} of {gigabytes(total) if total else 'an unknown size'}")
+                ways.came(here, total)
     finally:
         file.flush()
     return here
@@ -278,9 +271,8 @@ def _start(answer: "httpx.Response") -> int | None:
 
 def _strong(answer: "httpx.Response") -> str | None:
     """Return what If-Range may name (RFC 9110, 13.1.5): a strong ETag, else the date of the last change."""
-    etag: str = answer.headers.get("ETag", "")
-    modified: str | None = answer.headers.get("Last-Modified")
-    return etag if etag.startswith('"') else modified
+    etag = str(answer.headers.get("ETag", ""))
+    return etag if etag.startswith('"') else answer.headers.get("Last-Modified")
 
 
 def _validator(part: Path) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from musabi.children import NOT_SECRET, SECRET_NAME, scrub
+from musabi.children import is_secret_name, scrub
 from musabi.errors import RequestError
 from musabi.hub.parcel import Piece, piece
 from musabi.job.record import RunRecord
@@ -223,14 +223,9 @@ def _elsewhere(name: str, value: Any) -> Any:  # noqa: ANN401 - a JSON value
     for word in map(str, value):
         option, equals, _ = word.partition("=")
         shown = PATH_IN_WORD.sub(lambda match: Path(match[0]).name, word)
-        kept.append("..." if secret else f"{option}=..." if equals and _is_secret(option) else shown)
-        secret = not equals and word.startswith("-") and _is_secret(option)
+        kept.append("..." if secret else f"{option}=..." if equals and is_secret_name(option) else shown)
+        secret = not equals and word.startswith("-") and is_secret_name(option)
     return kept
-
-
-def _is_secret(option: str) -> bool:
-    plain = option.lstrip("-").upper().replace("-", "_")
-    return SECRET_NAME.search(plain) is not None and NOT_SECRET.search(plain) is None
 
 
 def _hidden(value: Any, hidden: tuple[str, ...]) -> Any:  # noqa: ANN401 - a JSON value
