@@ -102,6 +102,15 @@ class Settings(BaseModel):
     musubi_cuda_extra: str = _pod("cu128", "PyTorch index of the trainer's environment; cpu for none")
     musubi_torch_version: str = _pod("2.9.1", "torch of the trainer's environment")
     musubi_torchvision_version: str = _pod("0.24.1", "torchvision of the trainer's environment")
+    diffusion_pipe_repo_url: str = _pod(
+        "https://github.com/tdrussell/diffusion-pipe", "where diffusion-pipe is cloned from, for the endpoint"
+    )
+    diffusion_pipe_ref: str = _pod(
+        "8f83dbf25d03219df705570ec03e62be04bc402f", "diffusion-pipe's full commit id"
+    )
+    diffusion_pipe_packages_of: str = _pod(
+        "2026-08-21T00:00:00Z", "the moment whose newest packages diffusion-pipe's environment gets"
+    )
     workspace: Path = _pod(DEFAULT_WORKSPACE, "the folder that everything lies in")
     hf_home: Path = _pod(Path("/workspace/.cache/huggingface"), "the Hugging Face cache")
     hf_hub_enable_hf_transfer: Switch = _pod(
@@ -273,6 +282,11 @@ def table() -> list[tuple[str, str, str, str]]:
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         rows.append((str(extra["group"]), name.upper(), _shown_default(name), str(field.description)))
     return rows
+
+
+def of_group(group: Literal["pod", "job"]) -> frozenset[str]:
+    """Return the names of a group's settings: those of the machine (pod), or those of a training (job)."""
+    return frozenset(name for one, name, _, _ in table() if one == group)
 
 
 def _follow_workspace(settings: Settings, given: Mapping[str, Any]) -> Settings:

@@ -41,6 +41,9 @@ class StandInEngine:
     def processes(self, facts: Facts) -> int:
         return max(1, len(facts.machine.gpus))
 
+    def batches_a_step(self, job: Job, facts: Facts) -> int:
+        return self.processes(facts)
+
     def refuse(self, job: Job, facts: Facts) -> None:
         if self.refused is not None:
             raise self.refused

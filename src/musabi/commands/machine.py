@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from musabi.commands.options import EngineOption, Json, Set, settings_from
+from musabi.commands.options import Json, Set, settings_from
 from musabi.settings import Settings
 
 if TYPE_CHECKING:
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 def bootstrap_verb(
-    engine_name: EngineOption = None,
+    engine_name: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            help="musubi, diffusers or diffusion_pipe (for the endpoint); auto means musubi.",
+            show_default=False,
+        ),
+    ] = None,
     pairs: Set = None,
     as_json: Json = False,
     weights: Annotated[
@@ -23,12 +30,14 @@ def bootstrap_verb(
 ) -> None:
     """Set the workspace up: folders, templates, musubi-tuner, its environment, weights.
 
-    What is done already is proven and skipped. Example: musabi bootstrap --engine diffusers
+    What is done already is proven and skipped. --engine diffusion_pipe fetches diffusion-pipe for the endpoint.
+    Example: musabi bootstrap --engine diffusers
     """
     from musabi.pod.bootstrap.run import bootstrap
 
-    settings = settings_from(pairs, engine=engine_name)
-    profile = "diffusers" if settings.engine == "diffusers" else "musubi"
+    pipe = engine_name == "diffusion_pipe"  # an environment to make, and no trainer of musabi run
+    settings = settings_from(pairs, engine=None if pipe else engine_name)
+    profile = "diffusion_pipe" if pipe else "diffusers" if settings.engine == "diffusers" else "musubi"
     code = bootstrap(bootstrap_options(settings), profile=profile, json=as_json, weights=weights)
     raise typer.Exit(int(code))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from musabi.children import NOT_SECRET, SECRET_NAME
+from musabi.children import is_secret_name
 from musabi.errors import RequestError
 from musabi.recipes.load import OWN_FOLDER
 from musabi.settings import Settings, load
@@ -61,7 +61,7 @@ def settings_from(pairs: list[str] | None = None, **named: Any) -> Settings:  # 
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise RequestError(f'--set {pair} is not NAME=VALUE. Write it like "--set network_dim=16".')
-        if SECRET_NAME.search(name.upper()) and not NOT_SECRET.search(name.upper().strip()):
+        if is_secret_name(name.strip()):
             raise RequestError(
                 f"--set {name} would show a secret to everyone who lists processes. Export it instead."
             )

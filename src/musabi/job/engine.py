@@ -52,6 +52,10 @@ class Engine(Protocol):
         """Return how many GPUs share a step; an epoch has that many times fewer steps."""
         ...
 
+    def batches_a_step(self, job: Job, facts: Facts) -> int:
+        """Return how many batches an optimizer step takes: those of all GPUs that share it, and those added up."""
+        ...
+
     def refuse(self, job: Job, facts: Facts) -> None:
         """Raise a RequestError or MachineError for what this engine or its environment can't do."""
         ...

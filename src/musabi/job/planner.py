@@ -100,7 +100,7 @@ def _nothing_to_train(job: Job, facts: Facts, engine: Engine, resume: ResumePoin
 
 
 def _timing(job: Job, facts: Facts, engine: Engine) -> tuple[Schedule, tuple[Choice, ...]]:
-    return schedule(job, math.ceil(facts.dataset.batches_per_epoch / engine.processes(facts)))
+    return schedule(job, math.ceil(facts.dataset.batches_per_epoch / engine.batches_a_step(job, facts)))
 
 
 def convert_step(engine: Engine, job: Job, source: Path, target: Path | None = None) -> Step:

@@ -3,7 +3,7 @@
 import os
 from html import escape
 
-from musabi.children import NOT_SECRET, SECRET_NAME
+from musabi.children import is_secret_name
 from musabi.commands.gather import gather
 from musabi.engines.registry import engine
 from musabi.errors import MusabiError, RequestError
@@ -57,7 +57,7 @@ def _as_text(name: str, value: object) -> str:
         near = get_close_matches(name.upper(), [field.upper() for field in Settings.model_fields], 1)
         said = f" Did you mean {near[0]}?" if near else " The README's table has their names."
         raise RequestError(f"There is no setting {name}.{said}")
-    if SECRET_NAME.search(name) and not NOT_SECRET.search(name):
+    if is_secret_name(name):
         raise RequestError(
             f"{name} is a secret, and a notebook is a file that others may read. Set it in the pod's "
             "environment (Runpod: Edit Pod, Environment Variables)."

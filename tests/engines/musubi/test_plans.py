@@ -13,6 +13,7 @@ from musabi.errors import MachineError, RequestError
 from musabi.job.facts import CacheFacts, DatasetFacts, Facts
 from musabi.job.model import Caching, Job
 from musabi.job.plan import ResumePoint, Schedule
+from musabi.job.planner import plan_training
 from small.plan_text import hold
 
 STATE = Path("/workspace/output/character_lora_v1-000020-state")
@@ -251,3 +252,13 @@ def test_every_choice_has_a_reason(
         c.setting for c in made
     }
     assert all(choice.why for choice in made)
+
+
+def test_batches_that_are_added_up_make_fewer_steps(
+    engine: MusubiEngine, job: MakeJob, facts: MakeFacts
+) -> None:
+    asked = job(max_train_epochs=10, extra_train_args=("--gradient_accumulation_steps", "4"))
+    plan = plan_training(asked, facts(), engine)
+    assert plan.schedule is not None
+    assert (plan.schedule.steps_per_epoch, plan.schedule.steps) == (7, 70)  # 27 batches an epoch
+    assert "--gradient_accumulation_steps" in plan.steps[-1].argv

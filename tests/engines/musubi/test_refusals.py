@@ -29,7 +29,6 @@ REFUSED_ARGUMENTS = {
     "output folder with =": (("--output_dir=/x",), "OUTPUT_DIR"),
     "secret": (("--huggingface_token", "hf_x"), "show a secret"),
     "publishing": (("--huggingface_repo_id", "a/b"), "moved out of the trainer's folder"),
-    "accumulation": (("--gradient_accumulation_steps", "2"), "batch_size"),
     "config file": (("--config_file", "a.toml"), "so that they can be checked"),
     "retention": (("--save_last_n_epochs", "2"), "KEEP_LAST_STATES"),
     "samples by steps": (("--sample_every_n_steps", "5"), "renders twice"),

@@ -39,6 +39,10 @@ class DiffusersEngine:
         """Return 1: this engine trains on one device."""
         return 1
 
+    def batches_a_step(self, job: Job, facts: Facts) -> int:
+        """Return 1: this engine adds no batches up."""
+        return 1
+
     def refuse(self, job: Job, facts: Facts) -> None:
         """Raise a RequestError or MachineError for what this engine or its environment can't do."""
         refuse(job, facts)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musabi.dataset.items import why_unreadable
+from musabi.dataset.opening import open_picture_file
 from musabi.errors import RequestError
 
 Pixels = NDArray[np.uint8]
@@ -21,12 +22,10 @@ def read_picture(path: Path, bucket: tuple[int, int]) -> Pixels:
     Raises:
         RequestError: the picture can't be decoded.
     """
-    from PIL import Image
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as opened:
+            with open_picture_file(path) as opened:
                 picture = opened.copy() if opened.mode in ("RGB", "RGBA") else opened.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
         raise RequestError(f"{path} {why_unreadable(error)}. Replace or remove it.") from error

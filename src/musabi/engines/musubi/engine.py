@@ -32,6 +32,10 @@ class MusubiEngine:
         """Return the number of GPUs: accelerate shares every batch list out among all of them."""
         return max(1, len(facts.machine.gpus))
 
+    def batches_a_step(self, job: Job, facts: Facts) -> int:
+        """Return the GPUs times --gradient_accumulation_steps (trainer_base.py counts an epoch's steps so)."""
+        return self.processes(facts) * extra.accumulated(job.extra_train_args)
+
     def refuse(self, job: Job, facts: Facts) -> None:
         """Raise a RequestError or MachineError for what would fail or do nothing."""
         refuse(job, facts, load(job.model))

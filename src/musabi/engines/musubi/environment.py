@@ -27,13 +27,12 @@ def trainer_facts(checkout: Path, hf_home: Path, recipe: Recipe, state: Path) ->
         raise MachineError(f"musubi-tuner is not in {checkout}. Run musabi bootstrap to fetch it.")
     venv = checkout / ".venv"
     known = read_json(venv / FACTS_NAME)
-    python = venv / "bin" / "python"
-    if not isinstance(known, dict) or not python.exists():
+    if not isinstance(known, dict) or not is_made(checkout):
         raise MachineError(f"musubi-tuner's Python environment is not in {venv}. {MEND}")
     packages = set(known.get("packages", ())) | ({"flash_attn"} if known.get("flash_attn") else set())
     config = Path(known["accelerate_config"]) if known.get("accelerate_config") else None
     return TrainerFacts(
-        python=python,
+        python=venv / "bin" / "python",
         root=checkout,
         commit=str(known.get("commit", "")),
         torch=str(known.get("torch", "")),
@@ -42,6 +41,12 @@ def trainer_facts(checkout: Path, hf_home: Path, recipe: Recipe, state: Path) ->
         missing=missing_tokenizers(recipe, hub_cache_of(hf_home)),
         contract=installed_contract(checkout, state),
     )
+
+
+def is_made(checkout: Path) -> bool:
+    """Tell whether the checkout has an environment that was verified and whose Python is on this machine."""
+    venv = checkout / ".venv"
+    return isinstance(read_json(venv / FACTS_NAME), dict) and (venv / "bin" / "python").exists()
 
 
 def write_trainer_facts(

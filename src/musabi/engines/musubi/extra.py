@@ -26,8 +26,6 @@ OWNED: dict[str, str] = {
     "--save_last_n_steps": "Set KEEP_LAST_STATES; checkpoints are all kept.",
     "--save_last_n_epochs_state": "Set KEEP_LAST_STATES.",
     "--save_last_n_steps_state": "Set KEEP_LAST_STATES.",
-    "--gradient_accumulation_steps": "It would make the steps and epochs that were planned wrong. "
-    "Set batch_size in the dataset TOML.",
     "--show_timesteps": "Set SHOW_TIMESTEPS.",
     "--debug_mode": "It caches nothing. Run the trainer's script yourself for that.",
     "--keep_cache": "Training would use the cache files of images that are no longer in the dataset.",
@@ -69,6 +67,12 @@ def value_of(args: Sequence[str], flag: str) -> str | None:
     """Return the first value of the last `flag` among the arguments, or None."""
     found = [group[1] for group in groups(args) if group[0] == flag and len(group) > 1]
     return found[-1] if found else None
+
+
+def accumulated(args: Sequence[str]) -> int:
+    """Return how many batches are added up before the optimizer steps; 1 where no argument says it."""
+    value = value_of(args, "--gradient_accumulation_steps") or "1"
+    return max(1, int(value)) if value.isdecimal() else 1
 
 
 def for_script(args: Sequence[str], own: frozenset[str], other: frozenset[str]) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ PYTORCH_INDEX = "https://download.pytorch.org/whl"
 class BootstrapOptions:
     """The fields are named as the settings are; `environment` is what every child process inherits.
 
+    `diffusion_pipe_ref` is a full commit id, `diffusion_pipe_packages_of` the moment (RFC 3339) whose newest packages
+    its environment gets, since it pins nearly none (empty: today's).
     `only` names the sets of weights to fetch; all where it is empty.
     `source_root` holds the root's `*.sh` and templates, `baked_checkout` the checkout that an image may carry.
     `stall_s` (seconds without a byte), `backoff_s`
@@ -32,6 +34,9 @@ class BootstrapOptions:
     musubi_cuda_extra: str = "cu128"
     musubi_torch_version: str = "2.9.1"
     musubi_torchvision_version: str = "0.24.1"
+    diffusion_pipe_repo_url: str = "https://github.com/tdrussell/diffusion-pipe"
+    diffusion_pipe_ref: str = "8f83dbf25d03219df705570ec03e62be04bc402f"
+    diffusion_pipe_packages_of: str = "2026-08-21T00:00:00Z"
     skip_model_download: bool = False
     hf_max_workers: int = 16
     hf_home: Path = Path("/workspace/.cache/huggingface")

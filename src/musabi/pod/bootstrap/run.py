@@ -13,10 +13,14 @@ Stages, what each waits for and depends on, and what proves that it is still don
 | link | environment | the paths | the checkout's .venv leads to the environment |
 | packages | environment | that very environment, the wheel chosen | the packages lie in it |
 | weights | layout | the sets wanted, their places | every file has the size it was checked with |
+| diffusion-pipe | layout | repository, commit, submodules | HEAD of each |
+| diffusion-pipe-environment | diffusion-pipe | commit, torch pins, packages' day | Python starts |
+| diffusion-pipe-link | diffusion-pipe-environment | the paths | as for link |
 | verify | packages, link, clone, accelerate | all of their outcomes | scripts, musabi-trainer.json |
 
 A stage is skipped where the hash of what it depends on and its proof both hold. The profile `musubi` has
-all of them, `diffusers` only the first three, `weights` only layout and weights; weights come with `musubi`
+all of them but those of diffusion-pipe, `diffusers` only the first three, `diffusion_pipe` layout and its own
+three, `weights` only layout and weights; weights come with `musubi`
 unless SKIP_MODEL_DOWNLOAD=1, and with `diffusers` only when asked for.
 
 Where state lies: WORKSPACE/.musabi/bootstrap.json for what is on the volume (stages done, files checked, and

@@ -1,6 +1,7 @@
 """The stages of the bootstrap, a module a concern, and which of them a profile has."""
 
 from musabi.pod.bootstrap.stage import Stage
+from musabi.pod.bootstrap.stages import diffusion_pipe
 from musabi.pod.bootstrap.stages.accelerate import ACCELERATE
 from musabi.pod.bootstrap.stages.clone import CLONE
 from musabi.pod.bootstrap.stages.environment import ENVIRONMENT
@@ -14,6 +15,7 @@ EVERYWHERE = (LAYOUT, SCRIPTS, TEMPLATES)
 PROFILES: dict[str, tuple[Stage, ...]] = {
     "musubi": (*EVERYWHERE, ACCELERATE, CLONE, ENVIRONMENT, LINK, PACKAGES, VERIFY),
     "diffusers": EVERYWHERE,
+    "diffusion_pipe": (LAYOUT, diffusion_pipe.CLONE, diffusion_pipe.ENVIRONMENT, diffusion_pipe.LINK),
     "weights": (LAYOUT,),
 }
 

@@ -68,7 +68,7 @@ def _depends_on(context: Context) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _proof(context: Context, facts: Facts) -> Proof:
-    if _head(context, context.options.space.checkout) != facts["commit"]:
+    if head_of(context, context.options.space.checkout) != facts["commit"]:
         return Proof(False)
     remote = _remote_commits(context)
     tag, branch = remote.get("tag"), remote.get("branch")
@@ -108,7 +108,7 @@ def _clone(work: Work) -> Facts:
     checkout = work.options.space.checkout
     ref = work.options.musubi_ref
     old = work.context.volume.done("clone")
-    _refuse_strange_folder(checkout)
+    refuse_strange_folder(checkout)
     for leftover in checkout.parent.glob(f".{checkout.name}.*.part"):
         shutil.rmtree(leftover, ignore_errors=True)
     part = checkout.with_name(f".{checkout.name}.{time.time_ns()}.part")
@@ -125,7 +125,7 @@ def _clone(work: Work) -> Facts:
         with (part / ".git" / "info" / "exclude").open("a", encoding="utf-8") as exclude:
             exclude.write(EXCLUDED)
         (part / OWN_COMMIT).write_text(commit, "utf-8")
-        _replace(work, part, checkout, old["facts"] if old else None)
+        replace_checkout(work, part, checkout, old["facts"] if old else None)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     facts = {"commit": commit, "ref": ref, "url": scrub(work.options.musubi_repo_url)}
@@ -136,7 +136,8 @@ def _clone(work: Work) -> Facts:
     return facts
 
 
-def _refuse_strange_folder(checkout: Path) -> None:
+def refuse_strange_folder(checkout: Path) -> None:
+    """Raise MachineError where something that is no checkout is in the way of one."""
     if checkout.is_symlink() or (checkout.exists() and not checkout.is_dir()):
         raise MachineError(
             f"{checkout} is in the way: it is no folder. Move it away and run musabi bootstrap again."
@@ -212,7 +213,11 @@ def _check_out(work: Work, part: Path) -> str:
     )
 
 
-def _replace(work: Work, part: Path, checkout: Path, known: Facts | None) -> None:
+def replace_checkout(work: Work, part: Path, checkout: Path, known: Facts | None) -> None:
+    """Put a new checkout in the old one's place; the old one is kept aside where it holds somebody's work.
+
+    `known` are the facts of the stage that made the old one.
+    """
     if checkout.is_dir() and any(checkout.iterdir()):
         if _has_own_work(work.context, checkout, known):
             kept = checkout.with_name(f"{checkout.name}.kept-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -227,7 +232,7 @@ def _replace(work: Work, part: Path, checkout: Path, known: Facts | None) -> Non
 
 def _has_own_work(context: Context, checkout: Path, known: Facts | None) -> bool:
     """Tell whether a checkout holds changes, or stands at a commit that we did not check out."""
-    head = _head(context, checkout)
+    head = head_of(context, checkout)
     status = ask(
         [*GIT, "-C", str(checkout), "status", "--porcelain"], context.options.child_environment, limit_s=120
     )
@@ -258,7 +263,8 @@ def _has_hidden_work(context: Context, checkout: Path) -> bool:
     )
 
 
-def _head(context: Context, checkout: Path) -> str | None:
+def head_of(context: Context, checkout: Path) -> str | None:
+    """Return the commit that a checkout stands at, or None where it is none."""
     return _commit(context, checkout, "HEAD") if (checkout / ".git").exists() else None
 
 

@@ -107,7 +107,7 @@ def _proof(context: Context, facts: Facts) -> Proof:
 def _make(work: Work) -> Facts:
     options = work.options
     uv = find_uv(options.child_environment)
-    interpreter = _interpreter(work, uv)
+    interpreter = find_interpreter(work, uv, options.musubi_python)
     _clear_unless_sound(work, interpreter)
     _say_if_tight(work)
     work.context.machine.forget("environment")
@@ -122,9 +122,12 @@ def _make(work: Work) -> Facts:
     return {"versions": list(versions), "how": how, "interpreter": interpreter, "built": uuid.uuid4().hex}
 
 
-def _interpreter(work: Work, uv: str) -> str:
-    """Return a Python of the version asked for: the system's, else one that uv has or can fetch."""
-    wanted = work.options.musubi_python
+def find_interpreter(work: Work, uv: str, wanted: str) -> str:
+    """Return a Python of the version `wanted`: the system's, else one that uv has or can fetch.
+
+    Raises:
+        MachineError: there is none, and none can be fetched.
+    """
     environment = work.options.child_environment
     work.options.state_dir.mkdir(parents=True, exist_ok=True)
 
@@ -142,7 +145,7 @@ def _interpreter(work: Work, uv: str) -> str:
     if found is None:
         raise MachineError(
             f"Python {wanted} is not on this machine and could not be fetched ({last_line(outcome)}). "
-            f"Install python{wanted}, or set MUSUBI_PYTHON to a version that is here, then run "
+            f"Install python{wanted} (for musubi-tuner, MUSUBI_PYTHON names another version), then run "
             "musabi bootstrap again."
         )
     return found
@@ -181,7 +184,7 @@ def _install(work: Work, uv: str, interpreter: str) -> str:
     )
     argv = [uv, "sync", "--project", str(options.project), "--python", interpreter, "--compile-bytecode"]
     # Once more and no oftener: uv pip, which comes next, can do without that index.
-    outcome = _patiently(work, argv, 2, UV_PROJECT_ENVIRONMENT=str(options.venv))
+    outcome = patiently(work, argv, 2, UV_PROJECT_ENVIRONMENT=str(options.venv))
     if outcome.done:
         return "uv sync"
     _refuse_full_disk(work, outcome)
@@ -210,7 +213,7 @@ def _pip(work: Work, uv: str, interpreter: str) -> str:
             if work.run([*install, "--torch-backend", "cpu", *wanted]).done:
                 return "uv pip install, torch's CPU index"
             work.say("torch's CPU index is out of reach; the CUDA build is installed")
-    outcome = _patiently(work, [*install, *wanted], options.attempts)
+    outcome = patiently(work, [*install, *wanted], options.attempts)
     if not outcome.done:
         _refuse_full_disk(work, outcome)
         raise MachineError(
@@ -220,8 +223,8 @@ def _pip(work: Work, uv: str, interpreter: str) -> str:
     return "uv pip install"
 
 
-def _patiently(work: Work, argv: list[str], attempts: int, **environment: str) -> Outcome:
-    """Run uv; where the network failed, again after a while (what was fetched is in its cache)."""
+def patiently(work: Work, argv: list[str], attempts: int, **environment: str) -> Outcome:
+    """Run uv or git; where the network failed, again after a while (what was fetched is in its cache)."""
     for attempt in range(1, attempts):
         outcome = work.run(argv, None, **environment)
         if outcome.done or not is_network(outcome):
