@@ -23,6 +23,7 @@ FLOORS = (
     ("dataset", "recipes", "hub", "contract"),
     ("engines", "captioning"),
     ("pod", "watch", "grid"),
+    ("serverless",),
     ("commands",),
     ("notebook",),
     ("cli",),
