@@ -1,0 +1,1 @@
+"""How a dataset comes in from addresses that a stranger named."""
