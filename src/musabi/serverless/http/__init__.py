@@ -1,0 +1,1 @@
+"""The endpoint's HTTP side: Runpod's paths under Starlette."""
