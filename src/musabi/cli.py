@@ -41,6 +41,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "doctor": ("doctor",),
     "pod": ("pod", "cost"),
     "boot": ("boot", "health", "url"),
+    "serve": ("serve",),
+    "worker": ("worker",),
+    "submit": ("submit",),
+    "jobs": ("jobs",),
 }
 
 app = typer.Typer(

@@ -16,9 +16,32 @@ from musabi.settings import Settings
 
 if TYPE_CHECKING:
     from musabi.hub.access import Access
+    from musabi.hub.download import DownloadRequest
 
 app = typer.Typer(help="Models: list them, download their files, make a tiny one.", no_args_is_help=True)
 Patterns = Annotated[list[str] | None, typer.Option(help="Pattern of file names; may be repeated.")]
+Model = Annotated[str, typer.Argument(help="A model of musabi models list, or OWNER/NAME on the hub.")]
+Files = Annotated[list[str] | None, typer.Argument(help="Files of the repo; all where none is named.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.", show_default=False)]
+RepoType = Annotated[str, typer.Option(help="model, dataset or space.")]
+LocalDir = Annotated[Path | None, typer.Option(help="A plain folder for the files.", show_default=False)]
+CacheDir = Annotated[Path | None, typer.Option(help="A hub cache.", show_default=False)]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Files at the same time; HF_MAX_WORKERS where not given.", show_default=False),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print files and bytes, and fetch nothing.")]
+To = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the volume of an endpoint is mounted here: the model is put where the endpoint looks for it.",
+        show_default=False,
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(help="With --to: who trains it there, musubi or diffusion_pipe.", show_default=False),
+]
 
 
 @app.command("list")
@@ -36,58 +59,68 @@ def list_verb(pairs: Set = None, as_json: Json = False) -> None:
 
 @app.command("download")
 def download_verb(
-    name: Annotated[str, typer.Argument(help="A model of musabi models list, or OWNER/NAME on the hub.")],
-    files: Annotated[
-        list[str] | None, typer.Argument(help="Files of the repo; all where none is named.")
-    ] = None,
+    name: Model,
+    files: Files = None,
     include: Patterns = None,
     exclude: Patterns = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.", show_default=False)] = None,
-    repo_type: Annotated[str, typer.Option(help="model, dataset or space.")] = "model",
-    local_dir: Annotated[
-        Path | None, typer.Option(help="A plain folder for the files.", show_default=False)
-    ] = None,
-    cache_dir: Annotated[Path | None, typer.Option(help="A hub cache.", show_default=False)] = None,
-    max_workers: Annotated[
-        int | None,
-        typer.Option(help="Files at the same time; HF_MAX_WORKERS where not given.", show_default=False),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print files and bytes, and fetch nothing.")
-    ] = False,
+    revision: Revision = None,
+    repo_type: RepoType = "model",
+    local_dir: LocalDir = None,
+    cache_dir: CacheDir = None,
+    max_workers: Workers = None,
+    dry_run: DryRun = False,
+    to: To = None,
+    engine: Engine = None,
     pairs: Set = None,
     as_json: Json = False,
 ) -> None:
     """Fetch what a model needs to train, or files of any repo. A transfer that stands still is taken up again.
 
     Example: musabi models download qwen-image --dry-run
+
+    The volume of an endpoint, filled on a pod: musabi models download flux --to /workspace
     """
     from musabi.hub.access import Access
-    from musabi.hub.download import DownloadRequest, download
+    from musabi.hub.download import DownloadRequest
 
     settings = settings_from(pairs, hf_max_workers=max_workers)
     access = Access(environment=os.environ | settings.child_environment, max_workers=settings.hf_max_workers)
-    if "/" not in name:
-        chosen = (files, include, exclude, revision, local_dir, cache_dir)
-        if any(chosen):
-            raise RequestError(
-                f"{name} is a model, whose files are known. Give no more than its name, or OWNER/NAME of a repo."
-            )
+    names, workers = (tuple(files or ()), tuple(include or ()), tuple(exclude or ())), settings.hf_max_workers
+    request = DownloadRequest(name, *names, revision, repo_type, local_dir, cache_dir, workers)
+    chosen = any((files, include, exclude, revision, local_dir, cache_dir))
+    _require_fitting(request, to, engine, chosen=chosen, dry_run=dry_run)
+    if to is not None:
+        _download_to(settings, to, name, engine, as_json=as_json)
+    elif "/" in name:
+        _download_repo(request, access, as_json=as_json)
+    else:
         _download_model(settings, access, name, dry_run=dry_run, as_json=as_json)
-        return
-    if dry_run:
+
+
+def _require_fitting(
+    request: DownloadRequest, to: Path | None, engine: str | None, *, chosen: bool, dry_run: bool
+) -> None:
+    """Refuse options that say nothing together; `chosen` tells whether files, a revision or a folder are named.
+
+    Raises:
+        RequestError: there are such.
+    """
+    if (engine is not None and to is None) or (to is not None and (dry_run or chosen)):
+        raise RequestError(
+            "--to takes a model's name, --engine and nothing else; --engine is for --to alone."
+        )
+    if "/" not in request.repo and chosen:
+        raise RequestError(
+            f"{request.repo} is a model, whose files are known. Give no more than its name, or OWNER/NAME of a repo."
+        )
+    if "/" in request.repo and dry_run:
         raise RequestError("--dry-run is for a model of musabi models list. Leave it out for a repo.")
-    request = DownloadRequest(
-        repo=name,
-        files=tuple(files or ()),
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        revision=revision,
-        repo_type=repo_type,
-        local_dir=local_dir,
-        cache_dir=cache_dir,
-        max_workers=settings.hf_max_workers,
-    )
+
+
+def _download_repo(request: DownloadRequest, access: Access, *, as_json: bool) -> None:
+    """Fetch files of a repo."""
+    from musabi.hub.download import download
+
     place = download(request, access, say=(lambda _text: None) if as_json else say)
     say_json({"path": str(place)}) if as_json else say(f"Downloaded to {place}")
 
@@ -120,6 +153,20 @@ def _download_model(settings: Settings, access: Access, name: str, *, dry_run: b
     say(
         f"{len(rows)} files, {total} bytes ({gigabytes(total)}); to fetch: {coming} bytes ({gigabytes(coming)})"
     )
+
+
+def _download_to(settings: Settings, volume: Path, name: str, engine: str | None, *, as_json: bool) -> None:
+    """Fetch a model to the volume of an endpoint."""
+    from musabi.serverless.models.cache import fill
+    from musabi.serverless.models.sources import named_choice
+
+    choice = named_choice(name, engine)
+    tell = (lambda _text, _percent: None) if as_json else (lambda text, _percent: say(text))
+    root = fill(volume.absolute(), choice, settings, os.environ, tell)
+    if as_json:
+        say_json({"model": choice.model, "engine": choice.engine, "root": str(root)})
+        return
+    say(f"{choice.title} for {choice.engine} is in {root}, where an endpoint with this volume finds it.")
 
 
 @app.command("check")

@@ -1,0 +1,1 @@
+"""What asks an endpoint: Runpod's, or `musabi serve`."""

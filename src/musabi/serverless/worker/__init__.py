@@ -1,0 +1,1 @@
+"""A worker of Runpod Serverless: its SDK drives the same job process."""
