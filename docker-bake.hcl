@@ -3,7 +3,7 @@ variable "IMAGE" {
   default = "gemneye/musabi-runpod"
 }
 
-// Tags with commas between them; those of `full` and `cpu` get an ending.
+// Tags with commas between them; those of all but `slim` get an ending.
 variable "TAGS" {
   default = "dev"
 }
@@ -26,7 +26,7 @@ variable "BASE_IMAGE" {
 }
 
 group "default" {
-  targets = ["slim", "full"]
+  targets = ["slim", "full", "serverless"]
 }
 
 target "common" {
@@ -56,4 +56,19 @@ target "cpu" {
   inherits = ["common"]
   target   = "cpu"
   tags     = [for tag in split(",", TAGS) : "${IMAGE}:${tag}-cpu"]
+}
+
+target "serverless" {
+  inherits = ["common"]
+  target   = "serverless"
+  tags     = [for tag in split(",", TAGS) : "${IMAGE}:${tag}-serverless"]
+}
+
+// The worker for flux and sdxl. Not in the default group: it is about 14 GB larger.
+target "serverless-diffusion-pipe" {
+  inherits = ["serverless"]
+  args = {
+    DIFFUSION_PIPE = "1"
+  }
+  tags = [for tag in split(",", TAGS) : "${IMAGE}:${tag}-serverless-diffusion-pipe"]
 }
