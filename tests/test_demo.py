@@ -26,7 +26,7 @@ def run_demo(clone: Path) -> tuple[float, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("demo")
+@pytest.mark.minutes
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone, so nothing can be cloned from it")
 def test_the_demo_goes_from_a_clean_clone_to_a_lora_and_does_nothing_twice(tmp_path: Path) -> None:
     clone = tmp_path / "a clone"
