@@ -123,7 +123,7 @@ def test_a_cancelled_job_goes_on_at_retry_and_one_whose_upload_failed_is_not_tra
 
 @pytest.mark.full
 def test_a_job_that_takes_too_long_is_ended_with_its_state_saved(endpoint: Endpoint, ask_for: AskFor) -> None:
-    request = ask_for("tester/long", training={"epochs": 4000}) | {"policy": {"executionTimeout": 40_000}}
+    request = ask_for("tester/long", training={"epochs": 4000}) | {"policy": {"executionTimeout": 90_000}}
     job = endpoint.run(request)
     assert endpoint.result(job)["status"] == "TIMED_OUT"
     assert list((endpoint.folder(job) / "workspace" / "output").glob("*-state"))
