@@ -27,6 +27,12 @@ def end_of_log(file: Path) -> str:
         return ""
 
 
+def read_object(file: Path) -> dict[str, Any] | None:
+    """Return the JSON object of a file; None where there is none, or it is torn."""
+    value = read_json(file)
+    return value if isinstance(value, dict) else None
+
+
 class JobFolder:
     """Paths and small files of one job. Nothing in it holds a secret.
 
@@ -75,13 +81,11 @@ class JobFolder:
         return value if isinstance(value, dict) else {}
 
     def _asked(self) -> dict[str, Any]:
-        value = read_json(self.request_file)
-        return value if isinstance(value, dict) else {}
+        return read_object(self.request_file) or {}
 
     def phases(self) -> dict[str, Any]:
         """Return the outcomes of the phases that are done, by name."""
-        value = read_json(self.phases_file)
-        return value if isinstance(value, dict) else {}
+        return read_object(self.phases_file) or {}
 
     def note_phases(self, outcomes: dict[str, Any]) -> None:
         """Note which phases are done, with what each came to."""
@@ -93,8 +97,7 @@ class JobFolder:
 
     def progress(self) -> dict[str, Any] | None:
         """Return what a client sees while it waits, or None where nothing was said yet."""
-        value = read_json(self.progress_file)
-        return value if isinstance(value, dict) else None
+        return read_object(self.progress_file)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the answer. Where the disk has no room for it, what can be brought again makes some.
@@ -114,8 +117,8 @@ class JobFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Return the answer, or None while there is none."""
-        value = read_json(self.result_file)
-        return value if isinstance(value, dict) else spare_answer.find(self.path)
+        found = read_object(self.result_file)
+        return found if found is not None else spare_answer.find(self.path)
 
     def ask_to_stop(self, why: str) -> None:
         """Leave word that the job shall end: cancelled, timed_out or shutdown."""
@@ -123,8 +126,8 @@ class JobFolder:
 
     def asked_to_stop(self) -> str | None:
         """Return why the job shall end, or None."""
-        value = read_json(self.stop_file)
-        return str(value.get("why")) if isinstance(value, dict) else None
+        found = read_object(self.stop_file)
+        return str(found.get("why")) if found is not None else None
 
     def alone(self, on_lost: Callable[[], None] = lambda: None) -> AbstractContextManager[bool]:
         """Hold the job; gives False where another process holds it (see job_lock)."""

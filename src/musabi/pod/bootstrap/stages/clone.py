@@ -11,7 +11,7 @@ import base64
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -108,26 +108,19 @@ def _clone(work: Work) -> Facts:
     checkout = work.options.space.checkout
     ref = work.options.musubi_ref
     old = work.context.volume.done("clone")
-    refuse_strange_folder(checkout)
-    for leftover in checkout.parent.glob(f".{checkout.name}.*.part"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part = checkout.with_name(f".{checkout.name}.{time.time_ns()}.part")
-    try:
+
+    def fill(part: Path) -> str:
         if not _copy_baked(work, part):
             _fetch(work, part)
         commit = _check_out(work, part)
-        pyproject = part / "pyproject.toml"
-        if not pyproject.is_file():
+        if not (part / "pyproject.toml").is_file():
             raise RequestError(
                 f"MUSUBI_REPO_URL at {ref} holds no pyproject.toml, so it can't be installed. "
                 "Point it at musubi-tuner or a fork of it."
             )
-        with (part / ".git" / "info" / "exclude").open("a", encoding="utf-8") as exclude:
-            exclude.write(EXCLUDED)
-        (part / OWN_COMMIT).write_text(commit, "utf-8")
-        replace_checkout(work, part, checkout, old["facts"] if old else None)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        return commit
+
+    commit = new_checkout(work, checkout, fill, old["facts"] if old else None)
     facts = {"commit": commit, "ref": ref, "url": scrub(work.options.musubi_repo_url)}
     before = old["facts"] if old else {}
     same_tag = before.get("ref") == ref and before.get("url") == facts["url"]
@@ -136,8 +129,31 @@ def _clone(work: Work) -> Facts:
     return facts
 
 
-def refuse_strange_folder(checkout: Path) -> None:
-    """Raise MachineError where something that is no checkout is in the way of one."""
+def new_checkout(work: Work, checkout: Path, fill: Callable[[Path], str], known: Facts | None) -> str:
+    """Make a new checkout beside the old one and put it in its place once it is whole; return its commit.
+
+    `fill` makes it in the folder that it is given and returns the commit; `known` are the facts of the stage that
+    made the old one.
+
+    Raises:
+        MachineError: something that is no checkout is in the way.
+    """
+    _refuse_strange_folder(checkout)
+    for leftover in checkout.parent.glob(f".{checkout.name}.*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part = checkout.with_name(f".{checkout.name}.{time.time_ns()}.part")
+    try:
+        commit = fill(part)
+        with (part / ".git" / "info" / "exclude").open("a", encoding="utf-8") as exclude:
+            exclude.write(EXCLUDED)
+        (part / OWN_COMMIT).write_text(commit, "utf-8")
+        _replace(work, part, checkout, known)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return commit
+
+
+def _refuse_strange_folder(checkout: Path) -> None:
     if checkout.is_symlink() or (checkout.exists() and not checkout.is_dir()):
         raise MachineError(
             f"{checkout} is in the way: it is no folder. Move it away and run musabi bootstrap again."
@@ -213,11 +229,8 @@ def _check_out(work: Work, part: Path) -> str:
     )
 
 
-def replace_checkout(work: Work, part: Path, checkout: Path, known: Facts | None) -> None:
-    """Put a new checkout in the old one's place; the old one is kept aside where it holds somebody's work.
-
-    `known` are the facts of the stage that made the old one.
-    """
+def _replace(work: Work, part: Path, checkout: Path, known: Facts | None) -> None:
+    """Put a new checkout in the old one's place; the old one is kept aside where it holds somebody's work."""
     if checkout.is_dir() and any(checkout.iterdir()):
         if _has_own_work(work.context, checkout, known):
             kept = checkout.with_name(f"{checkout.name}.kept-{time.strftime('%Y%m%d-%H%M%S')}")

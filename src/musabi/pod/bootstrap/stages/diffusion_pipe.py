@@ -6,7 +6,6 @@ contradict that one's. Nearly none of them is pinned, so they are taken as they 
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,10 @@ from musabi.pod.bootstrap.options import BootstrapOptions
 from musabi.pod.bootstrap.stage import Context, Facts, Proof, Stage, Work, is_disk_full, last_line
 from musabi.pod.bootstrap.stages.clone import (
     COMMIT,
-    EXCLUDED,
     GIT,
-    OWN_COMMIT,
     PATIENCE,
     head_of,
-    refuse_strange_folder,
-    replace_checkout,
+    new_checkout,
     without_credentials,
 )
 from musabi.pod.bootstrap.stages.environment import find_interpreter, find_uv, patiently
@@ -61,7 +57,6 @@ def _clone_proof(context: Context, facts: Facts) -> Proof:
 
 
 def _clone(work: Work) -> Facts:
-    """Make a new checkout beside the old one and put it in its place once it is whole."""
     options = work.options
     checkout, commit = checkout_of(options), options.diffusion_pipe_ref
     if not COMMIT.fullmatch(commit):
@@ -69,18 +64,12 @@ def _clone(work: Work) -> Facts:
             "DIFFUSION_PIPE_REF is no full commit id (40 hex digits). Unset it for the default."
         )
     old = work.context.volume.done(CLONE.name)
-    refuse_strange_folder(checkout)
-    for leftover in checkout.parent.glob(f".{checkout.name}.*.part"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part = checkout.with_name(f".{checkout.name}.{time.time_ns()}.part")
-    try:
+
+    def fill(part: Path) -> str:
         _fetch(work, part, commit)
-        with (part / ".git" / "info" / "exclude").open("a", encoding="utf-8") as exclude:
-            exclude.write(EXCLUDED)
-        (part / OWN_COMMIT).write_text(commit, "utf-8")
-        replace_checkout(work, part, checkout, old["facts"] if old else None)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        return commit
+
+    new_checkout(work, checkout, fill, old["facts"] if old else None)
     heads = {name: head_of(work.context, checkout / name) for name in SUBMODULES}
     return {"commit": commit, "submodules": heads}
 
