@@ -291,9 +291,9 @@ class EndedError(Exception):
 def test_when_it_is_ended_the_copies_are_deleted_and_the_captions_kept(
     gemini: StandinGemini, tmp_path: Path
 ) -> None:
+    gemini.quick, gemini.slow_s = 1, 60  # the second and the third are not answered
+
     def heed(made: int) -> None:
-        if made:
-            gemini.slow_s = 60  # whoever is asked now does not answer
         if made and gemini.open == 2:
             raise EndedError
 

@@ -64,6 +64,8 @@ class StandinGemini:
     processing: int = 1
     broken: bool = False
     slow_s: float = 0
+    quick: int = 0
+    """So many questions are answered at once, and slow_s holds from then on."""
     slow_to_confirm_s: float = 0
     files: dict[str, Stored] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
@@ -157,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if name != "send" and self.headers.get("x-goog-api-key") != KEY:
                 raise _Wrong(400, "API key not valid. Please pass a valid API key.")
-            if name == "generate":
+            if name == "generate" and self.gemini.calls[name] > self.gemini.quick:
                 time.sleep(self.gemini.slow_s)
             with self.gemini.lock:
                 headers, answer = getattr(self, f"_{name}")(body, **match.groupdict())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pod.boot.box import HOME, Box, wait_for
+from pod.boot.git_host import empty_git_host
 from pod.boot.hanging import FUSE, dead_volume
 
 pytestmark = pytest.mark.slow
@@ -27,10 +28,12 @@ def boot_json(box: Box) -> dict[str, Any]:
 
 
 def test_jupyter_answers_before_the_bootstrap_has_ended_and_stays_when_it_fails(box: Box) -> None:
-    boot = box.start(**UNREACHABLE).ready()
-    assert " bootstrap: It failed" not in boot.log
-    log = boot.wait_for_log(" bootstrap: It failed", 90)
-    assert "JupyterLab stays up" in log and re.search(r" bootstrap: .*127\.0\.0\.1:9", log)
+    with empty_git_host(box) as host:
+        boot = box.start(**UNREACHABLE | {"MUSUBI_REPO_URL": host.url}).ready()
+        assert " bootstrap: It failed" not in boot.log
+        host.answer()
+        log = boot.wait_for_log(" bootstrap: It failed", 90)
+    assert "JupyterLab stays up" in log and re.search(rf" bootstrap: .*{re.escape(host.url)}", log)
     assert boot_json(box)["services"]["bootstrap"]["state"] == "failed"
     assert box.ok("musabi", "health").strip() == "JupyterLab answers."
     assert boot.process.poll() is None
@@ -42,14 +45,15 @@ def test_bootstrap_wait_ends_the_bootstrap_first(box: Box) -> None:
 
 
 def test_bootstrap_wait_starts_jupyter_also_after_a_failure(box: Box) -> None:
-    boot = box.start(**UNREACHABLE, BOOTSTRAP_WAIT="1")
-    boot.wait_for_log("BOOTSTRAP_WAIT is 1")
-    wait_for(lambda: boot.named("musabi bootstrap"), what="the bootstrap")
-    asked = box.run("musabi", "health")
-    assert (
-        asked.returncode == 3 and "JupyterLab is not started yet; before it runs: bootstrap" in asked.stdout
-    )
-    log = boot.ready(120).log
+    with empty_git_host(box) as host:
+        boot = box.start(**UNREACHABLE | {"MUSUBI_REPO_URL": host.url}, BOOTSTRAP_WAIT="1")
+        boot.wait_for_log("BOOTSTRAP_WAIT is 1")
+        wait_for(lambda: boot.named("musabi bootstrap"), what="the bootstrap")
+        asked = box.run("musabi", "health")
+        assert asked.returncode == 3
+        assert "JupyterLab is not started yet; before it runs: bootstrap" in asked.stdout
+        host.answer()
+        log = boot.ready(120).log
     assert log.index(" bootstrap: It failed") < log.index(" jupyter: JupyterLab was started")
 
 
