@@ -67,8 +67,12 @@ def is_secret_name(name: str) -> bool:
 
 
 def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of an environment that must not be written anywhere."""
-    return tuple(value for name, value in environment.items() if is_secret_name(name) and len(value) >= 6)
+    """Return the values of an environment that must not be written anywhere.
+
+    The longest come first: of one that begins as another does nothing is left when both are taken out.
+    """
+    found = (value for name, value in environment.items() if is_secret_name(name) and len(value) >= 6)
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def scrub(text: str, hidden: Iterable[str] = ()) -> str:

@@ -2,17 +2,13 @@
 
 import os
 import socket
+from functools import cache
 from pathlib import Path
 
 
 def identity() -> str:
     """Return a name for this pod (else this host), boot and process-id namespace: three words."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        boot = namespace = "?"
-    return f"{os.environ.get('RUNPOD_POD_ID') or socket.gethostname()} {boot} {namespace}"
+    return f"{os.environ.get('RUNPOD_POD_ID') or socket.gethostname()} {_boot_and_namespace()}"
 
 
 def is_gone(other: str) -> bool:
@@ -22,3 +18,14 @@ def is_gone(other: str) -> bool:
     """
     pod = os.environ.get("RUNPOD_POD_ID")
     return pod is not None and other != identity() and other.partition(" ")[0] == pod
+
+
+@cache
+def _boot_and_namespace() -> str:
+    """Return both as two words; neither changes in a process's life."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        boot = namespace = "?"
+    return f"{boot} {namespace}"

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "musabi"
 SCRIPTS = sorted([*ROOT.glob("*.sh"), *ROOT.glob("scripts/**/*.sh"), ROOT / ".ci" / "run"])
 FLOORS = (
-    ("errors", "whole", "children", "identity", "container"),
+    ("errors", "whole", "children", "identity", "container", "templating", "stamped"),
     ("workspace", "lora"),
     ("lora",),
     ("job",),

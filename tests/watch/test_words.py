@@ -4,7 +4,7 @@ import random
 import pytest
 
 from musabi.watch.series import Series, make_series
-from musabi.watch.words import convergence, epoch_means, slope_in_errors, trend
+from musabi.watch.words import convergence, epoch_ends, epoch_means, slope_in_errors, trend
 
 
 def series_of(values: list[float], first: int = 1) -> Series:
@@ -39,6 +39,15 @@ def test_a_loss_that_still_falls_at_the_end_is_not_called_level() -> None:
     text = said([0.6 - 0.004 * epoch + noise for epoch, noise in enumerate(scatter(50))])
     assert "still falling" in text
     assert "stands out" not in text
+
+
+def test_a_short_level_end_is_neither_called_level_nor_still_falling() -> None:
+    ten = [0.54, 0.50, 0.46, 0.455, 0.413, 0.412, 0.435, 0.423, 0.427, 0.411]
+    assert trend([(float(e), v) for e, v in enumerate(ten, start=1)]) == ("fell", 5.0)
+    assert "It fell until about epoch 5; too few epochs follow" in said(ten)
+    assert "It rose until about epoch 5" in said([1 - value for value in ten])
+    straight = [0.6 - 0.02 * epoch + noise for epoch, noise in enumerate(scatter(10, 0.02))]
+    assert "still falling" in said(straight)
 
 
 def test_a_loss_that_rises_points_to_earlier_checkpoints() -> None:
@@ -105,3 +114,11 @@ def test_slopes_are_measured_against_the_scatter() -> None:
     assert slope_in_errors([1.0, 2.0, 3.0, 4.0]) == math.inf
     assert slope_in_errors([4.0, 3.0, 2.0, 1.0]) == -math.inf
     assert abs(slope_in_errors([1.0, 2.0, 1.0, 2.0, 1.0, 2.0])) < 2
+
+
+def test_means_that_were_printed_are_taken_at_the_ends_of_whole_epochs() -> None:
+    printed = [(9, 0.5), (20, 0.4), (25, 0.9), (40, 0.2), (45, 0.1)]
+    series = {"loss/average": make_series((step, 0.0, value) for step, value in printed)}
+    assert epoch_ends(series, 10) == [(1.0, 0.5), (2.0, 0.4), (4.0, 0.2)]
+    assert epoch_ends({}, 10) == []
+    assert epoch_ends({"loss/average": make_series([(0, 0.0, 0.9), (10, 1.0, 0.5)])}, 10) == [(1.0, 0.5)]

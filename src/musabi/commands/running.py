@@ -25,7 +25,6 @@ from musabi.job.launch import (
     new_run_folder,
     one_start_at_a_time,
     require_free,
-    stamped_folder,
     start_detached,
 )
 from musabi.job.model import Job
@@ -34,6 +33,7 @@ from musabi.job.plan import Plan
 from musabi.job.preflight import existing_outputs, require_writable
 from musabi.job.record import GOING_ON, RunFolder, RunRecord, RunState, going_on, newest_run
 from musabi.settings import Settings
+from musabi.stamped import stamped_folder
 
 BY_WEIGHT = (
     ExitCode.DONE,

@@ -12,6 +12,7 @@ from musabi.dataset.items import Item
 from musabi.dataset.marks import Mark, marks
 from musabi.dataset.thumbnails import thumbnails
 from musabi.errors import RequestError
+from musabi.templating import environment
 from musabi.whole import write_text
 
 EDGE = 224
@@ -40,16 +41,7 @@ def require_no_folder(target: Path) -> None:
 
 def render(report: Report, made: str) -> str:
     """Return the page as HTML; `made` is the moment as it is shown."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("musabi.dataset", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("sheet.html.j2").render(context(report, made))
+    return environment("musabi.dataset", "page").get_template("sheet.html.j2").render(context(report, made))
 
 
 def context(report: Report, made: str) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from musabi.errors import RequestError
 from musabi.job.claims import Claim, InTheWay, claim_of, in_the_way
 from musabi.job.engine import Engine
 from musabi.job.record import RunFolder, RunRecord, RunState, going_on
 from musabi.job.runner import Runner
+from musabi.stamped import stamped_folder
 from musabi.whole import write_json
 
 After = Callable[[RunFolder, RunState], None]
@@ -27,23 +27,6 @@ def new_run_folder(runs: Path, output_name: str) -> RunFolder:
     """Make the folder of a new run: the output name and the local time, never one that is there."""
     too_many = f"{runs} has too many runs of {output_name} in one second."
     return RunFolder(stamped_folder(runs, f"{output_name}-", too_many))
-
-
-def stamped_folder(place: Path, begins: str, too_many: str) -> Path:
-    """Make a folder in `place` whose name is `begins` and the local time, never one that is there.
-
-    Raises:
-        RequestError: there are too many of this second, as `too_many` says.
-    """
-    stamp = f"{begins}{time.strftime('%Y%m%d-%H%M%S')}"
-    for number in range(1, 1000):
-        path = place / (stamp + (f"-{number}" if number > 1 else ""))
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return path
-    raise RequestError(too_many)
 
 
 def start_detached(folder: RunFolder, record: RunRecord, engine: Engine, after: After | None = None) -> int:

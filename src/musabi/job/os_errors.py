@@ -1,5 +1,10 @@
 """Errors of the operating system, in words."""
 
+import errno
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No room, no quota, or a larger file than may be."""
+
 
 def plain_os_error(problem: OSError) -> str:
     """Return an operating-system error as a sentence with its mend."""

@@ -28,13 +28,18 @@ class State:
     made: float
 
 
+def state_pattern(output_name: str) -> re.Pattern[str]:
+    """Return what the names of an output name's state folders match; groups "step" and "epoch", as in the name."""
+    return re.compile(re.escape(output_name) + r"(?:-step(?P<step>\d{8})|-(?P<epoch>\d{6}))?-state")
+
+
 def find_states(output_dir: Path, output_name: str, legs: Sequence[Leg]) -> list[State]:
     """Return the state folders of one output name, the oldest first.
 
     `legs` are the trainings that wrote them: a state without a number was saved at the end of the leg
     that was going on when it was made. States that a leg saved after its loss went bad are left out.
     """
-    pattern = re.compile(re.escape(output_name) + r"(?:-step(?P<step>\d{8})|-(?P<epoch>\d{6}))?-state")
+    pattern = state_pattern(output_name)
     found = []
     for path in output_dir.iterdir() if output_dir.is_dir() else ():
         match = pattern.fullmatch(path.name)

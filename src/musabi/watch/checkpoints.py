@@ -31,6 +31,11 @@ class Checkpoint:
     native: LoraFile | None
     converted: LoraFile | None
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether one of the forms is still there."""
+        return any(file is not None and file.size is not None for file in (self.native, self.converted))
+
 
 def checkpoints(files: Iterable[ProducedFile], output_name: str) -> list[Checkpoint]:
     """Return the checkpoints among the files of a run, in the order of training, the final one last."""

@@ -45,7 +45,7 @@ def read_losses(lineage: Lineage) -> Losses:
     problem = None
     for run, record in lineage.records:
         try:
-            found = read_scalars(event_files(_logging_dir(record), *_span(run, record)))
+            found = read_scalars(event_files(logging_dir(record), *span_of(run, record)))
         except (MachineError, OSError) as error:
             found, problem = {}, str(error)
         _join(series, found)
@@ -58,7 +58,7 @@ def read_losses(lineage: Lineage) -> Losses:
     if any(tag.startswith("loss/") for tag in series):
         return Losses(series, per_epoch, last)
     remark = (
-        problem or f"No TensorBoard event files of this run were found under {_logging_dir(lineage.record)}."
+        problem or f"No TensorBoard event files of this run were found under {logging_dir(lineage.record)}."
     )
     if from_events:
         remark += " The curve is drawn from the progress that the trainer printed."
@@ -125,11 +125,12 @@ def _join(whole: dict[str, Series], part: dict[str, Series]) -> None:
         whole[tag] = continued(whole[tag], series) if tag in whole else series
 
 
-def _logging_dir(record: RunRecord) -> Path:
+def logging_dir(record: RunRecord) -> Path:
+    """Return the folder that the run's event files lie under."""
     return Path(str(record.job.get("logging_dir", "")))
 
 
-def _span(run: RunFolder, record: RunRecord) -> tuple[float, float | None]:
+def span_of(run: RunFolder, record: RunRecord) -> tuple[float, float | None]:
     """Return between which Unix times the run's trainer was started."""
     started = [step.started for step in record.steps if step.name == "train" and step.started]
     since = started[0] if started else record.created
@@ -139,12 +140,16 @@ def _span(run: RunFolder, record: RunRecord) -> tuple[float, float | None]:
     return since, max(written, since)
 
 
+def tag_of(event: events.Event) -> str:
+    """Return the tag under which the loss that an event tells belongs."""
+    return "loss/fixed" if event.kind == "fixed-loss" else "loss/average"
+
+
 def _from_events(path: Path) -> dict[str, Series]:
     series: dict[str, Series] = {}
     for event in events.read(path):
         if event.step is None or event.loss is None or event.phase != "train":
             continue
-        tag = "loss/fixed" if event.kind == "fixed-loss" else "loss/average"
         if math.isfinite(event.loss):
-            series.setdefault(tag, Series()).append(event.step, event.t or 0.0, event.loss)
+            series.setdefault(tag_of(event), Series()).append(event.step, event.t or 0.0, event.loss)
     return series

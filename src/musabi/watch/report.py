@@ -10,14 +10,15 @@ from typing import Any
 from urllib.parse import quote
 
 from musabi.job.record import RunFolder, RunRecord, RunState
+from musabi.templating import environment
 from musabi.watch import story
 from musabi.watch.checkpoints import Checkpoint, LoraFile, checkpoints, to_take
 from musabi.watch.gallery import read_gallery
 from musabi.watch.lineage import Lineage, read_lineage
+from musabi.watch.loss_words import loss_words
 from musabi.watch.losses import Losses, charts, read_losses
 from musabi.watch.pictures import thumbnail
 from musabi.watch.samples import Grid, grid, read_prompts, read_sample, sample_files
-from musabi.watch.words import convergence
 from musabi.whole import write_text
 
 SAMPLE_PX = 320
@@ -45,17 +46,9 @@ def write_report(run: RunFolder, target: Path | None = None) -> Path:
 
 def render(lineage: Lineage, folder: Path, now: float) -> str:
     """Return the page as HTML; links are relative to `folder`, `now` is Unix seconds."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("musabi.watch"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["size"] = story.file_size
-    return environment.get_template("report.html.j2").render(context(lineage, folder, now))
+    templates = environment("musabi.watch")
+    templates.filters["size"] = story.file_size
+    return templates.get_template("report.html.j2").render(context(lineage, folder, now))
 
 
 def context(lineage: Lineage, folder: Path, now: float) -> dict[str, Any]:
@@ -83,7 +76,7 @@ def context(lineage: Lineage, folder: Path, now: float) -> dict[str, Any]:
         "facts": story.job_facts(record, taken, gallery.resolution, gallery.images),
         "charts": charts(losses),
         "losses_remark": losses.remark,
-        "convergence": convergence(losses.series, losses.steps_per_epoch),
+        "convergence": loss_words(losses, rows),
         "samples": _samples(lineage, losses, folder),
         "checkpoints": [_row(row, folder) for row in rows],
         "gallery": gallery,
@@ -91,7 +84,7 @@ def context(lineage: Lineage, folder: Path, now: float) -> dict[str, Any]:
         "versions": sorted(record.versions.items()),
         "choices": record.plan.get("choices") or [],
         "warnings": record.plan.get("warnings") or [],
-        "commands": _commands(record),
+        "commands": commands_of(record),
     }
 
 
@@ -166,7 +159,7 @@ def _cell(found: Grid, prompt: int, column: int, folder: Path) -> dict[str, Any]
     return {"picture": thumbnail(path, SAMPLE_PX), "href": link(path, folder), "name": path.name}
 
 
-def _commands(record: RunRecord) -> list[dict[str, str | None]]:
+def commands_of(record: RunRecord) -> list[dict[str, str | None]]:
     """Return the plan's steps with their exact command lines, values of secret options left out."""
     planned = record.plan.get("steps") or []
     shown: list[dict[str, str | None]] = []
@@ -192,6 +185,8 @@ def _command_line(step: dict[str, Any]) -> str:
     env = [f"{name}={shlex.quote(value)}" for name, value in sorted((step.get("env") or {}).items())]
     argv, hide = [], False
     for word in step["argv"]:
-        argv.append("..." if hide else shlex.quote(word))
-        hide = bool(_SECRET_OPTION.match(word))
+        option, equals, _ = word.partition("=")
+        secret = bool(_SECRET_OPTION.match(option))
+        argv.append("..." if hide else f"{option}=..." if equals and secret else shlex.quote(word))
+        hide = secret and not equals
     return " ".join([*env, *argv])

@@ -52,9 +52,13 @@ AFTER = Moment(math.inf, "After training")
 
 
 def sample_files(
-    files: Iterable[ProducedFile], folder: Path, output_name: str, since: float
+    files: Iterable[ProducedFile],
+    folder: Path,
+    output_name: str,
+    since: float,
+    suffixes: frozenset[str] = PICTURES,
 ) -> list[ProducedFile]:
-    """Return the sample pictures of a run that are on disk.
+    """Return the samples of a run that are on disk, those with one of the `suffixes`.
 
     Those of its record, and those in `folder` that bear its name and were made at or after `since` (Unix
     seconds): a runner that was killed had no time to write them down.
@@ -65,7 +69,7 @@ def sample_files(
         stat = path.stat()
         if (_NAME.fullmatch(name) or _FINAL.fullmatch(name)) and path not in known and stat.st_mtime >= since:
             known[path] = ProducedFile(kind="sample", path=path, size=stat.st_size, made=stat.st_mtime)
-    return [file for file in known.values() if file.path.suffix.lower() in PICTURES and file.path.is_file()]
+    return [file for file in known.values() if file.path.suffix.lower() in suffixes and file.path.is_file()]
 
 
 def read_sample(file: ProducedFile, output_name: str, steps_per_epoch: int) -> Sample:

@@ -2,8 +2,9 @@
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from musabi.errors import MachineError
 from musabi.watch.series import Series, continued
@@ -46,7 +47,44 @@ def read_scalars(files: Iterable[Path]) -> dict[str, Series]:
     return series
 
 
+class ScalarFile:
+    """One event file that may still be written to: every look reads only what was added since the last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+
+    def read_more(self) -> dict[str, Series]:
+        """Return the scalars that are new, by tag; a record that is not whole yet is read the next time.
+
+        Raises:
+            MachineError: the tensorboard package is not installed.
+            OSError: the file can't be read.
+        """
+        if self.path.stat().st_size <= self._position:
+            return {}
+        decode, broken = _decoder()
+        series: dict[str, Series] = {}
+        for body, end in _records(self.path, self._position):
+            try:
+                event = decode(body)
+            except broken:
+                break
+            self._position = end
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    series.setdefault(value.tag, Series()).append(
+                        event.step, event.wall_time, value.simple_value
+                    )
+        return series
+
+
 def _read_file(path: Path) -> dict[str, Series]:
+    return ScalarFile(path).read_more()
+
+
+def _decoder() -> tuple[Callable[[bytes], Any], type[Exception]]:
+    """Return what makes an event of a record's bytes, and the error it raises where they are none."""
     try:
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from tensorboard.compat.proto.event_pb2 import Event
@@ -55,20 +93,11 @@ def _read_file(path: Path) -> dict[str, Series]:
             "TensorBoard is not installed here, so event files can't be read. Run scripts/setup.sh pod in "
             "musabi's checkout."
         ) from error
-    series: dict[str, Series] = {}
-    for body in _records(path):
-        try:
-            event = Event.FromString(body)
-        except DecodeError:
-            break
-        for value in event.summary.value:
-            if value.HasField("simple_value"):
-                series.setdefault(value.tag, Series()).append(event.step, event.wall_time, value.simple_value)
-    return series
+    return Event.FromString, DecodeError
 
 
-def _records(path: Path) -> Iterator[bytes]:
-    """Yield the whole records of a TFRecord file, one at a time.
+def _records(path: Path, start: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the whole records of a TFRecord file from byte `start` on, each with the byte after it.
 
     Layout: 8 bytes little-endian length, 4 bytes checksum, the record, 4 bytes checksum
     (https://www.tensorflow.org/tutorials/load_data/tfrecord). The checksums are passed over: worked out in
@@ -76,9 +105,13 @@ def _records(path: Path) -> Iterator[bytes]:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
+        file.seek(start)
+        at = start
         while len(head := file.read(12)) == 12:
             (length,) = struct.unpack_from("<Q", head)
-            if length == 0 or file.tell() + length + 4 > size:
+            if length == 0 or at + 12 + length + 4 > size:
                 return
-            yield file.read(length)
+            body = file.read(length)
             file.read(4)
+            at += 16 + length
+            yield body, at

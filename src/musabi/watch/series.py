@@ -31,6 +31,16 @@ class Series:
         self.times.append(time)
         self.values.append(value)
 
+    def extend(self, more: "Series") -> None:
+        """Append all of `more`."""
+        self.steps.extend(more.steps)
+        self.times.extend(more.times)
+        self.values.extend(more.values)
+
+    def cut(self, count: int) -> None:
+        """Keep the first `count` points only."""
+        del self.steps[count:], self.times[count:], self.values[count:]
+
     def points(self) -> list[Point]:
         """Return (step, value) for the finite values."""
         return [
@@ -67,9 +77,7 @@ def continued(earlier: Series, later: Series) -> Series:
     joined = make_series(
         row for row in zip(earlier.steps, earlier.times, earlier.values, strict=True) if row[0] < start
     )
-    joined.steps.extend(later.steps)
-    joined.times.extend(later.times)
-    joined.values.extend(later.values)
+    joined.extend(later)
     return joined
 
 
@@ -80,9 +88,17 @@ def smooth(values: Sequence[float], weight: float) -> list[float]:
     (TensorBoard, tensorboard/components/vz_line_chart2/line-chart.ts, `resmoothDataset`). Values that are
     not finite are passed on as they are. `weight` lies in [0, 1).
     """
+    return continue_smoothing(values, weight)[0]
+
+
+def continue_smoothing(
+    values: Sequence[float], weight: float, last: float = 0.0, debias: float = 1.0
+) -> tuple[list[float], float, float]:
+    """Return the next values of a moving average, and what it goes on from: see `smooth`.
+
+    `last` and `debias` are what the call before returned.
+    """
     smoothed: list[float] = []
-    last = 0.0
-    debias = 1.0
     for value in values:
         if not math.isfinite(value):
             smoothed.append(value)
@@ -90,7 +106,7 @@ def smooth(values: Sequence[float], weight: float) -> list[float]:
         last = last * weight + (1 - weight) * value
         debias *= weight
         smoothed.append(last / (1 - debias))
-    return smoothed
+    return smoothed, last, debias
 
 
 def smoothing_window(count: int) -> int:

@@ -5,10 +5,13 @@ holds what was not expected, makes a part missing, never an error.
 """
 
 import math
+import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from musabi.whole import read_json
 from musabi.workspace import Workspace
 
 MOST_POINTS = 120
+VALUE = itemgetter(1)
+MOST_MESSAGES = 60
 
 
 @dataclass
@@ -34,12 +39,14 @@ class Progress:
     events_file: Path
     newest: Event | None = None
     losses: list[Point] = field(default_factory=list)
+    messages: deque[Event] = field(default_factory=lambda: deque(maxlen=MOST_MESSAGES))
     _position: int = 0
+    _reading: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def read_more(self) -> None:
-        """Read the lines that are new and whole."""
+        """Read the lines that are new and whole; several threads may ask at once, and each line counts once."""
         try:
-            with self.events_file.open("rb") as file:
+            with self._reading, self.events_file.open("rb") as file:
                 file.seek(self._position)
                 while (line := file.readline()).endswith(b"\n"):
                     self._position = file.tell()
@@ -47,7 +54,15 @@ class Progress:
         except OSError:
             return
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """The newest event's values by name, without those that it does not say; {} before the first."""
+        newest = {} if self.newest is None else vars(self.newest)
+        return {name: value for name, value in newest.items() if value is not None}
+
     def _take(self, event: Event | None) -> None:
+        if event is not None and event.message:
+            self.messages.append(event)
         if event is None or event.step is None or event.file is not None or event.kind is not None:
             return
         self.newest = event
@@ -109,16 +124,18 @@ def run_to_tell(folder: Path) -> RunFolder | None:
     """Return the newest run, but a training rather than what was prepared well after it; None: there is none."""
     found = runs(folder)
     for run in reversed(found):
-        record = run.load()
-        if record.state is not RunState.DONE or record.plan.get("schedule"):
+        if worth_telling(run.load()):
             return run
     return found[-1] if found else None
 
 
+def worth_telling(record: RunRecord) -> bool:
+    """Tell whether a run trained or did not end well: what was only prepared is not worth telling of."""
+    return record.state is not RunState.DONE or bool(record.plan.get("schedule"))
+
+
 def run_values(folder: RunFolder, record: RunRecord, progress: Progress) -> dict[str, Any]:
     """Return a run for the status page: how it stands, its steps, the newest progress, loss, files."""
-    event = progress.newest
-    shown = {} if event is None else {name: value for name, value in vars(event).items() if value is not None}
     return {
         "id": record.id,
         "name": str(record.job.get("output_name", "")),
@@ -129,7 +146,7 @@ def run_values(folder: RunFolder, record: RunRecord, progress: Progress) -> dict
         "ended": record.ended,
         "folder": str(folder.path),
         "steps": [{"title": step.title, "name": step.name, "state": step.state} for step in record.steps],
-        "progress": shown,
+        "progress": progress.values,
         "losses": [[step, round(loss, 6)] for step, loss in averaged(progress.losses, MOST_POINTS)],
         "files": [{"name": file.path.name, "kind": file.kind, "size": file.size} for file in record.files],
     }
@@ -140,7 +157,7 @@ def averaged(points: Sequence[Point], most: int) -> list[Point]:
     runs = min(most, len(points))
     cuts = [len(points) * index // runs for index in range(runs + 1)] if runs else []
     return [
-        (points[end - 1][0], sum(value for _, value in points[start:end]) / (end - start))
+        (points[end - 1][0], sum(map(VALUE, points[start:end])) / (end - start))
         for start, end in pairwise(cuts)
     ]
 

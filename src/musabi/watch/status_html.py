@@ -5,7 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musabi.watch import status_words, story
+from musabi.templating import environment
+from musabi.watch.status_words import WORDS, spark
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -48,24 +49,6 @@ def styled(*sections: str) -> str:
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("musabi.watch"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
-        word=status_words.state_word,
-        colour=status_words.state_colour,
-        clock=status_words.clock,
-        bytes_words=status_words.bytes_words,
-        progress_words=status_words.progress_words,
-        countdown=status_words.countdown,
-        spark=status_words.spark,
-        size=story.file_size,
-        duration=story.duration,
-    )
-    return environment
+    made = environment("musabi.watch")
+    made.globals.update(WORDS, spark=spark)
+    return made

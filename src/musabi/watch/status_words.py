@@ -1,7 +1,7 @@
 """The status page's numbers and states as people write them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -25,7 +25,7 @@ STATES: dict[str, tuple[str, str]] = {
     "interrupted": ("interrupted", "warn"),
     "off": ("off", "soft"),
 }
-SPARK_WIDTH, SPARK_HEIGHT = 600, 90
+SPARK_WIDTH, SPARK_HEIGHT, SPARK_MARGIN = 600, 90, 4
 
 
 def state_word(state: str) -> str:
@@ -76,19 +76,42 @@ def countdown(stop: Mapping[str, Any], now: float) -> str:
     return f"This pod will be {what} {when}." + (f" Why: {cause}." if cause else "")
 
 
+def polyline(losses: Sequence[Sequence[float]], width: int, height: int, margin: int) -> str:
+    """Return (step, loss) pairs, two or more, as the points of an SVG polyline that fills so many units.
+
+    Above and below it `margin` units stay free, for half of the line's thickness.
+    """
+    low, high = min(loss for _, loss in losses), max(loss for _, loss in losses)
+    first, last = losses[0][0], losses[-1][0]
+    return " ".join(
+        f"{width * (step - first) / ((last - first) or 1):.1f},"
+        f"{margin + (height - 2 * margin) * (1 - (loss - low) / ((high - low) or 1)):.1f}"
+        for step, loss in losses
+    )
+
+
 def spark(losses: Sequence[Sequence[float]]) -> str:
     """Return the loss curve as an `<svg>` without inline styles, or nothing where there is no curve yet."""
     if len(losses) < 2:
         return ""
     low, high = min(loss for _, loss in losses), max(loss for _, loss in losses)
     first, last = losses[0][0], losses[-1][0]
-    points = " ".join(
-        f"{SPARK_WIDTH * (step - first) / ((last - first) or 1):.1f},"
-        f"{4 + (SPARK_HEIGHT - 8) * (1 - (loss - low) / ((high - low) or 1)):.1f}"
-        for step, loss in losses
-    )
+    points = polyline(losses, SPARK_WIDTH, SPARK_HEIGHT, SPARK_MARGIN)
     said = escape(f"Loss from step {first:.0f} to {last:.0f}: between {low:.4f} and {high:.4f}")
     return (
         f'<svg class="spark" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="{said}"><title>{said}</title><polyline points="{points}"/></svg>'
     )
+
+
+WORDS: dict[str, Callable[..., str]] = {
+    "word": state_word,
+    "colour": state_colour,
+    "clock": clock,
+    "bytes_words": bytes_words,
+    "progress_words": progress_words,
+    "countdown": countdown,
+    "size": file_size,
+    "duration": duration,
+}
+"""What the templates of the status page and of the run page call, by the name that they know it by."""

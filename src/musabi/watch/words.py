@@ -63,6 +63,22 @@ def epoch_means(series: Mapping[str, Series], steps_per_epoch: int = 0) -> list[
     ]
 
 
+def epoch_ends(series: Mapping[str, Series], steps_per_epoch: int) -> list[Point]:
+    """Return (epoch, mean loss) from `loss/average`, a mean over the last epoch's steps: its last value in each.
+
+    Only of whole epochs, and of those whose last value was logged in their last tenth.
+    """
+    ends: dict[int, tuple[int, float]] = {}
+    for step, value in (series.get("loss/average") or Series()).points():
+        ends[(int(step) - 1) // steps_per_epoch + 1] = (int(step), value)
+    whole = max((step for step, _ in ends.values()), default=0) // steps_per_epoch
+    return [
+        (float(epoch), value)
+        for epoch, (step, value) in sorted(ends.items())
+        if 1 <= epoch <= whole and epoch * steps_per_epoch - step <= steps_per_epoch / 10
+    ]
+
+
 def slope_in_errors(values: Sequence[float], against: Sequence[float] | None = None) -> float:
     """Return the slope of the least-squares line through `values`, in units of its standard error.
 
@@ -78,12 +94,13 @@ def slope_in_errors(values: Sequence[float], against: Sequence[float] | None = N
 
 
 def trend(means: Sequence[Point]) -> tuple[str, float | None]:
-    """Return how a curve of epoch means ends: `falling`, `rising`, `level` or `scatter`; and since when.
+    """Return how a curve of epoch means ends: `falling`, `rising`, `level`, `fell`, `rose` or `scatter`; since when.
 
     `means` holds at least `MIN_EPOCHS` points. Where the last fifth still slopes, that is the answer. Else a
     line that goes on level from a knee is fitted, with the knee of the least squared error; `level` is given
-    from the first epoch at or after the knee from which on no slope stands out. `scatter`: not even the
-    fitted line's slope does.
+    from the first epoch at or after the knee from which on no slope stands out. Where too few epochs follow for
+    that, and the knee fits better than a straight line, it is `fell` or `rose` until the knee. `scatter`: not even
+    the fitted line's slope stands out.
     """
     values = [value for _, value in means]
     last = len(values) - max(TAIL_EPOCHS, math.ceil(len(values) / 5))
@@ -98,6 +115,9 @@ def trend(means: Sequence[Point]) -> tuple[str, float | None]:
     for knee in knees[knees.index(best) : -1]:
         if abs(slope_in_errors(values[knee:])) < SIGNIFICANT:
             return "level", means[knee][0]
+    straight = _least_squares(values, range(len(values)))[1]
+    if _least_squares(values, _hinge(best, len(values)))[1] < straight:
+        return ("fell" if whole < 0 else "rose"), means[best][0]
     return _direction(whole), None
 
 
@@ -171,10 +191,13 @@ def _lowest(means: Sequence[Point]) -> str:
 
 
 def _trend(means: Sequence[Point]) -> str:
-    how, since = trend(means)
+    how, at = trend(means)
+    since = "" if at is None else f"{at:.0f}"
     if how == "level":
-        return f"Since about epoch {since:.0f} no further change stands out from the scatter between epochs."
+        return f"Since about epoch {since} no further change stands out from the scatter between epochs."
     return {
+        "fell": f"It fell until about epoch {since}; too few epochs follow to say whether it goes on.",
+        "rose": f"It rose until about epoch {since}: look at the samples of earlier checkpoints first.",
         "falling": "It was still falling when the run ended: more epochs may bring more.",
         "rising": "It was rising towards the end: look at the samples of earlier checkpoints first.",
         "scatter": "Over the run as a whole no trend stands out from the scatter between epochs.",
