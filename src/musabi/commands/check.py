@@ -220,7 +220,14 @@ def _mend(config: "DatasetConfig", report: "Report", to: Path | None, *, quiet: 
 
 def _tell(report: "Report", html: Path | None, mended: "Mended | None", *, as_json: bool) -> None:
     """Print the report, or its JSON; write the sheet where one is asked for."""
+    from musabi.dataset.marks import marks
+
     values = report.as_json()
+    if as_json:
+        values["marks"] = {
+            str(image): [{"words": mark.words, "level": mark.level} for mark in each]
+            for image, each in marks(report).items()
+        }
     if html is not None:
         from musabi.dataset.sheet import write_sheet
 

@@ -1,4 +1,4 @@
-"""Verbs on LoRA files: look into one, merge several, average a run's checkpoints."""
+"""Verbs on LoRA files: look into one, merge several, average a run's checkpoints, delete some."""
 
 from pathlib import Path
 from typing import Annotated
@@ -104,6 +104,28 @@ def ema_verb(
     say(f"Averaged: {output}")
 
 
+def delete_verb(
+    files: Annotated[list[Path], typer.Argument(help="LoRA files; each goes with its converted twin.")],
+    for_good: Annotated[
+        bool, typer.Option("--for-good", help="Remove them now, which frees the disk.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete LoRAs in both forms: they go to the folder bin beside them, from where they can be taken back.
+
+    Example: musabi lora delete output/character_lora_v1-000004.safetensors
+    """
+    from musabi.lora.bin import each_once, put_away
+
+    files = each_once(files)
+    places = [put_away(file, for_good=for_good) for file in files]
+    if as_json:
+        say_json({"deleted": files, "bin": [place for place in places if place]})
+        return
+    for file, place in zip(files, places, strict=True):
+        say(f"Moved {file.name} to {place}." if place else f"Removed {file}.")
+
+
 def _numbers(text: str | None, count: int) -> list[float]:
     if text is None:
         return [1.0] * count
@@ -143,8 +165,9 @@ def _require_output(output: Path, files: list[Path], *, overwrite: bool) -> None
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    group = typer.Typer(help="Look into, merge and average LoRA files.", no_args_is_help=True)
+    group = typer.Typer(help="Look into, merge, average and delete LoRA files.", no_args_is_help=True)
     group.command("inspect")(inspect_verb)
     group.command("merge")(merge_verb)
     group.command("ema")(ema_verb)
+    group.command("delete")(delete_verb)
     app.add_typer(group, name="lora")

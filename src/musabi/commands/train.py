@@ -27,6 +27,7 @@ from musabi.commands.show import plan_as_text, say, say_json
 from musabi.commands.waiting import wait_for_bootstrap
 from musabi.engines.registry import engine
 from musabi.job.engine import Engine
+from musabi.job.facts import Facts
 from musabi.job.model import Job
 from musabi.job.plan import Plan, plan_as_json
 from musabi.job.planner import plan_prepare, plan_training
@@ -225,9 +226,16 @@ def show_plan(settings: Settings, job: Job, *, resume: bool, as_json: bool) -> N
         return
     plan = planned(One(settings, job, facts))
     if as_json:
-        sys.stdout.write(json.dumps(plan_as_json(plan), default=str) + "\n")
+        told = plan_as_json(plan) | described(job, facts)
+        sys.stdout.write(json.dumps(told, default=str) + "\n")
     else:
         say(plan_as_text(plan))
+
+
+def described(job: Job, facts: Facts) -> dict[str, Any]:
+    """Return what a plan is for, as values that JSON can hold: the job as it was understood, and the machine."""
+    machine = {"gpu": facts.machine.gpu_name, "gpus": len(facts.machine.gpus)}
+    return {"job": job.model_dump(mode="json"), "machine": machine}
 
 
 def register(app: typer.Typer) -> None:

@@ -4,31 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from musabi.serverless.intake.trigger import put_trigger_everywhere, with_trigger
-
-
-@pytest.mark.parametrize(
-    ("caption", "word", "expected"),
-    [
-        ("a photo of a man", "ohwx", "ohwx, a photo of a man\n"),
-        ("ohwx, a photo", "ohwx", "ohwx, a photo"),
-        ("ohwx man in a park\n", "ohwx", "ohwx man in a park\n"),
-        ("Ohwx, a photo", "ohwx", "ohwx, a photo\n"),
-        ("ohwxman, a photo", "ohwx", "ohwx, ohwxman, a photo\n"),
-        ("a photo of ohwx", "ohwx", "ohwx, a photo of ohwx\n"),
-        ("ohwx person, a photo", "ohwx person", "ohwx person, a photo"),
-        ("ohwx persons, a photo", "ohwx person", "ohwx person, ohwx persons, a photo\n"),
-        ("  , a photo \n", "ohwx", "ohwx, a photo\n"),
-        ("", "ohwx", "ohwx\n"),
-        ("\ufeffa photo", "ohwx", "ohwx, a photo\n"),
-        ("c++ code", "c++", "c++ code"),
-        ("日本の写真", "sks日", "sks日, 日本の写真\n"),
-        ("two\nlines", "ohwx", "ohwx, two\nlines\n"),
-    ],
-)
-def test_the_word_comes_first(caption: str, word: str, expected: str) -> None:
-    assert with_trigger(caption, word) == expected
-    assert with_trigger(expected, word) == expected
+from musabi.serverless.intake.trigger import put_trigger_everywhere
 
 
 @pytest.mark.parametrize("word", ["ohwx", " ohwx ", "ohwx,", "ohwx, "])
