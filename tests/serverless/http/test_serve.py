@@ -19,6 +19,8 @@ from musabi.errors import MachineError
 from musabi.job.record import process_start
 from musabi.serverless.attempt import end_processes, last_attempt
 from musabi.serverless.job_folder import JobFolder
+from musabi.watch.serving import NAME
+from musabi.watch.serving import serving as running_server
 from peers import serve_with_standin
 from peers.endpoint_house import request
 
@@ -133,8 +135,12 @@ def test_what_is_not_installed_is_named_before_anything_is_made(
 def test_without_jobs_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     with serving(tmp_path) as (server, client):
         assert client.get("/health").status_code == 200
+        noted = running_server(tmp_path / "state")
+        assert noted is not None and noted.pid == server.pid, "the run page finds it at any port"
+        assert noted.url == str(client.base_url).rstrip("/")
         begun = time.monotonic()
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=WAIT_SECONDS) == 130
         assert server.stdout is not None and "No job was running" in server.stdout.read()
         assert time.monotonic() - begun < 5
+        assert not (tmp_path / "state" / NAME).exists()

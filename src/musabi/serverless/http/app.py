@@ -26,6 +26,7 @@ from musabi.serverless.http.limits import (
     read_limited,
     read_wait,
 )
+from musabi.serverless.http.listing import read_asked
 from musabi.serverless.http.service import NoJob, Service
 from musabi.serverless.queue.states import ENDED
 from musabi.serverless.queue.store import Full
@@ -45,6 +46,7 @@ def make_app(service: Service, key: str | None) -> Gate:
     routes = [
         Route("/run", handlers.run, methods=["POST"]),
         Route("/runsync", handlers.runsync, methods=["POST"]),
+        Route("/jobs", handlers.jobs, methods=["GET"]),
         Route("/status/{job_id}", of_job(service.status), methods=["GET"]),
         Route("/stream/{job_id}", of_job(service.stream), methods=["GET"]),
         Route("/cancel/{job_id}", of_job(service.cancel), methods=["POST"]),
@@ -61,7 +63,7 @@ def make_app(service: Service, key: str | None) -> Gate:
 
 
 class Handlers:
-    """The paths that read a body. What touches the disk runs in a thread, so that nobody waits for it."""
+    """The paths that read a body or a query. What touches the disk runs in a thread, so that nobody waits for it."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -83,6 +85,10 @@ class Handlers:
                 break
             await asyncio.sleep(min(LOOK_SECONDS, left))
         return JSONResponse(await run_in_threadpool(self._service.status, job_id))
+
+    def jobs(self, request: Request) -> Response:
+        """GET /jobs?limit=&before=&status=. Starlette runs it in a thread."""
+        return JSONResponse(self._service.jobs(read_asked(request.query_params)))
 
     async def retry(self, request: Request) -> Response:
         """POST /retry/ID."""

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from musabi import __version__
 from musabi.serverless.http.limits import DEFAULT_WAIT_MS, MOST_RUN, MOST_RUNSYNC, MOST_SMALL, WAIT_MS
+from musabi.serverless.http.listing import DEFAULT_LIMIT, MOST_BEFORE, MOST_LISTED
 from musabi.serverless.http.openapi_examples import ANSWERS, REQUESTS, RETRY
-from musabi.serverless.http.openapi_schemas import SCHEMAS
+from musabi.serverless.http.openapi_schemas import SCHEMAS, STATE
+from musabi.templating import environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,6 +36,22 @@ WAIT = {
     "description": "How long to wait for the answer, in milliseconds.",
     "schema": {"type": "integer", "minimum": WAIT_MS[0], "maximum": WAIT_MS[1], "default": DEFAULT_WAIT_MS},
 }
+
+LISTED = (
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "How many jobs at most.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": DEFAULT_LIMIT},
+    },
+    {
+        "name": "before",
+        "in": "query",
+        "description": "Where the list goes on: the next of the answer before.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_BEFORE},
+    },
+    {"name": "status", "in": "query", "description": "Only jobs in this state.", "schema": STATE},
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,14 @@ OPERATIONS = (
         ("Request", REQUESTS, MOST_RUNSYNC),
         (WAIT,),
         (400, 404, 413, 429, 503),
+    ),
+    Operation(
+        "/jobs",
+        "get",
+        "The jobs, those sent last first. musabi serve alone has this path.",
+        "Jobs",
+        None,
+        LISTED,
     ),
     Operation(
         "/status/{job_id}",
@@ -185,12 +211,4 @@ def _texts(examples: dict[str, Any]) -> dict[str, str]:
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("musabi.serverless.http"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return environment("musabi.serverless.http")

@@ -3,6 +3,7 @@
 from typing import Any
 
 JOB = "5f3d9c1e-7c1d-4a53-9a5e-0d2b8f6f4a11"
+OTHER_JOB = "a2b8e1d4-9c35-4f7a-8f6d-61c2b7e90d53"
 SUCCESS = {
     "status": "success",
     "job_id": JOB,
@@ -20,6 +21,18 @@ SUCCESS = {
         "network_volume_path": None,
         "note": "Direct download link for your trained LoRA safetensors file",
     },
+}
+PROGRESS = {
+    "phase": "training",
+    "message": "Training epoch 42 of 100...",
+    "progress": 41.7,
+    "epoch": 42,
+    "epochs": 100,
+    "step": 417,
+    "steps": 1000,
+    "loss": 0.0912,
+    "eta_s": 803.0,
+    "t": 1780000000.0,
 }
 REQUESTS: dict[str, Any] = {
     "Qwen Image": {
@@ -102,18 +115,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "status": "IN_PROGRESS",
             "delayTime": 1200,
             "executionTime": 734000,
-            "output": {
-                "phase": "training",
-                "message": "Training epoch 42 of 100...",
-                "progress": 41.7,
-                "epoch": 42,
-                "epochs": 100,
-                "step": 417,
-                "steps": 1000,
-                "loss": 0.0912,
-                "eta_s": 803.0,
-                "t": 1780000000.0,
-            },
+            "output": PROGRESS,
         },
         "it went well": {
             "id": JOB,
@@ -130,6 +132,32 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "error": "Description of what went wrong",
             "output": {"status": "failed", "error": "Description of what went wrong"},
         },
+    },
+    "Jobs": {
+        "two jobs, and older ones": {
+            "jobs": [
+                {
+                    "id": OTHER_JOB,
+                    "status": "IN_QUEUE",
+                    "model": "flux",
+                    "method": "s3",
+                    "destination": "my-bucket/lora-outputs",
+                    "created": 1780000100.0,
+                },
+                {
+                    "id": JOB,
+                    "status": "IN_PROGRESS",
+                    "model": "qwen",
+                    "method": "huggingface",
+                    "destination": "username/my-lora",
+                    "created": 1780000000.0,
+                    "started": 1780000001.2,
+                    "seconds": 734.0,
+                    "progress": PROGRESS,
+                },
+            ],
+            "next": 41,
+        }
     },
     "Stream": {
         "": {

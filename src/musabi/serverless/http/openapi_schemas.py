@@ -19,6 +19,10 @@ def _counts(names: tuple[str, ...]) -> dict[str, Any]:
     return _object(dict.fromkeys(names, COUNT), names)
 
 
+def _moment(description: str) -> dict[str, Any]:
+    return {"type": "number", "description": f"{description}, Unix seconds"}
+
+
 def _milliseconds(least: int, description: str) -> dict[str, Any]:
     return {"type": ["number", "null"], "minimum": least, "maximum": 604_800_000, "description": description}
 
@@ -76,6 +80,36 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "retries": COUNT | {"description": "how often it was sent again"},
         },
         ("id", "status"),
+        additionalProperties=False,
+    ),
+    "Jobs": _object(
+        {
+            "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/Job"}},
+            "next": COUNT | {"description": "what to send as before to see older ones, where there are any"},
+        },
+        ("jobs",),
+        additionalProperties=False,
+    ),
+    "Job": _object(
+        {
+            "id": {"type": "string"},
+            "status": STATE,
+            "model": {"type": "string", "description": "model_type of the input"},
+            "method": {
+                "type": "string",
+                "description": "how the LoRA is handed over: output.method of the input",
+            },
+            "destination": {"type": "string", "description": "the repository, or the bucket and its folder"},
+            "created": _moment("when it was sent, or sent again"),
+            "started": _moment("when the work on it began"),
+            "ended": _moment("when it ended"),
+            "seconds": {"type": "number", "minimum": 0, "description": "seconds of work"},
+            "progress": {"type": "object", "description": "what it said last, while it goes on"},
+            "result": {"type": "object", "description": "where its files are, once it went well"},
+            "error": {"type": "string", "description": "what went wrong"},
+            "retries": COUNT | {"description": "how often it was sent again"},
+        },
+        ("id", "status", "created"),
         additionalProperties=False,
     ),
     "Stream": _object(

@@ -23,6 +23,7 @@ from musabi.serverless.queue.store import Store
 from musabi.serverless.queue.stream import Streams
 from musabi.serverless.queue.vault import Vault
 from musabi.serverless.settings import EndpointSettings
+from musabi.watch.serving import leave_note, take_note_back, url_of
 
 if TYPE_CHECKING:
     import uvicorn
@@ -109,10 +110,12 @@ def serve(options: Options, say: Callable[[str], None]) -> ExitCode:
         signals.take_over()
         parts.dispatcher.start()
         parts.webhooks.start()
+        leave_note(options.state_dir, url_of(options.host, listener.getsockname()[1]))
         say(where(listener, options, parts))
         try:
             server.run(sockets=[listener])
         finally:
+            take_note_back(options.state_dir)
             close(parts, signals, say)
     return ExitCode.INTERRUPTED if signals.first is signal.SIGINT else ExitCode.TERMINATED
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from musabi.serverless.http.envelope import read_envelope
 from musabi.serverless.http.limits import BadRequest
+from musabi.serverless.http.listing import Asked, listed_answer
 from musabi.serverless.http.screen import lacking, refusal, take_out
 from musabi.serverless.queue.dispatch import Dispatcher
 from musabi.serverless.queue.rows import Job, NewJob
@@ -87,6 +88,13 @@ class Service:
         """Return what /status answers. Raises NoJob."""
         job = self.job(job_id)
         return status_answer(job, self.dispatcher.progress_of(job_id), self.store.now())
+
+    def jobs(self, asked: Asked) -> dict[str, Any]:
+        """Return what /jobs answers: jobs, newest first, and as `next` where the list goes on."""
+        found = self.store.newest(asked.limit + 1, asked.before, asked.state)
+        shown, now = found[: asked.limit], self.store.now()
+        rows = [listed_answer(one, self.dispatcher.progress_of(one.job.id), now) for one in shown]
+        return {"jobs": rows} | ({"next": shown[-1].number} if len(found) > len(shown) else {})
 
     def stream(self, job_id: str) -> dict[str, Any]:
         """Return what /stream answers: the progress since the last call, and the answer once. Raises NoJob."""

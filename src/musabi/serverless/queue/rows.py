@@ -49,6 +49,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A job in a list. `number` grows with each new job; `input` has *** for secrets, None where it is very large."""
+
+    number: int
+    job: Job
+    input: Any
+
+
+@dataclass(frozen=True)
 class NewJob:
     """What a row is made of. `hook` is the webhook, None also where it holds a secret; `has_hook`: there is one."""
 

@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from musabi.serverless.queue.database import open_database
-from musabi.serverless.queue.rows import COLUMNS, Job, NewJob, read_row
+from musabi.serverless.queue.rows import COLUMNS, Job, Listed, NewJob, read_row
 from musabi.serverless.queue.states import CAN_BE_RETRIED, ENDED, State
 
 HOOK_TRIES = 3
@@ -20,8 +20,13 @@ KEEP_ROWS_SECONDS = 7 * 86400.0
 MOST_ENDED = 10_000
 """Ended jobs that are remembered at most: clients can send more in seven days than a disk holds."""
 MOST_REFUSED = 100_000
+MOST_LISTED_INPUT = 100_000
+"""Letters of an input that is read for a list of jobs."""
+MOST_NUMBER = 2**62
 PIECES = {
     "columns": COLUMNS,
+    "short_input": "CASE WHEN length(input) <= :longest THEN input END AS input",
+    "newest_first": "ORDER BY rowid DESC LIMIT :most",
     "open": "state IN ('IN_QUEUE', 'IN_PROGRESS')",
     "over": "state IN ('" + "', '".join(sorted(ENDED)) + "')",
     "retriable": "state IN ('" + "', '".join(sorted(CAN_BE_RETRIED)) + "')",
@@ -78,6 +83,22 @@ class Store:
     def input_of(self, job_id: str) -> Any:  # noqa: ANN401 - any JSON value
         """Return the input of a job that there is, with *** for secrets."""
         return json.loads(self._run("SELECT input FROM jobs WHERE id = :id", id=job_id)[0]["input"])
+
+    def newest(self, most: int, before: int | None = None, state: State | None = None) -> list[Listed]:
+        """Return jobs, those sent last first: at most `most`, with numbers below `before`, only those in `state`."""
+        # The + keeps SQLite on the index of states: few jobs are open. Of the others there are many in a row.
+        rows = self._run(
+            "SELECT rowid AS number, $short_input, $columns FROM jobs WHERE gone = 0"
+            " AND state = :state AND +rowid < :before $newest_first"
+            if state in (State.IN_QUEUE, State.IN_PROGRESS)
+            else "SELECT rowid AS number, $short_input, $columns FROM jobs WHERE gone = 0"
+            " AND rowid < :before AND (:state IS NULL OR state = :state) $newest_first",
+            most=most,
+            before=before or MOST_NUMBER,
+            state=state,
+            longest=MOST_LISTED_INPUT,
+        )
+        return [Listed(row["number"], read_row(row), json.loads(row["input"] or "null")) for row in rows]
 
     def next_for(self, slot: int, without: Collection[str] = ()) -> Job | None:
         """Give the next job to a slot and return it: one that was interrupted, else the first of the queue.
