@@ -1,0 +1,5 @@
+"""The pages of the run page, in the order of its menu."""
+
+from musabi.watch.page.view import View
+
+VIEWS: tuple[View, ...] = ()
