@@ -1,5 +1,6 @@
 """The pages of the run page, in the order of its menu."""
 
+from musabi.watch.page.dataset import DATASET
 from musabi.watch.page.view import View
 
-VIEWS: tuple[View, ...] = ()
+VIEWS: tuple[View, ...] = (DATASET,)
