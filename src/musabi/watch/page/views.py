@@ -1,6 +1,9 @@
 """The pages of the run page, in the order of its menu."""
 
+from musabi.watch.page.compare import COMPARE
 from musabi.watch.page.dataset import DATASET
+from musabi.watch.page.run import RUN
+from musabi.watch.page.runs import RUNS
 from musabi.watch.page.view import View
 
-VIEWS: tuple[View, ...] = (DATASET,)
+VIEWS: tuple[View, ...] = (DATASET, RUNS, RUN, COMPARE)
