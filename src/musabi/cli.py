@@ -41,6 +41,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "doctor": ("doctor",),
     "pod": ("pod", "cost"),
     "boot": ("boot", "health", "url"),
+    "page": ("page",),
     "serve": ("serve",),
     "worker": ("worker",),
     "submit": ("submit",),

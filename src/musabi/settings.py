@@ -143,7 +143,7 @@ class Settings(BaseModel):
     runpod_api_key: str | None = _pod(None, "key that may stop this pod; Runpod sets it")
     runpod_rest_url: str = _pod("https://rest.runpod.io/v1", "Runpod's REST interface")
 
-    engine: Literal["auto", "musubi", "diffusers"] = _job("auto", "the trainer; auto means musubi, always")
+    engine: Literal["auto", "musubi", "diffusers"] = _job("auto", "the trainer; auto means musubi")
     model: str = _job("z-image", "the model: a name of musabi models list")
     optimizer: Annotated[OptimizerName, BeforeValidator(_lower)] = _job(
         "prodigy", "prodigy, adamw8bit or adamw"

@@ -12,6 +12,7 @@ import pytest
 from musabi.job.lora_file import read_lora
 from pod.boot.box import Box, open_box
 from pod.boot.box import why_not as why_no_box
+from pod.boot.git_host import empty_git_host
 from small.chromium import chromium, too_wide
 from small.chromium import why_not as why_no_browser
 
@@ -137,15 +138,16 @@ def steps(box: Box) -> int:
 
 
 def test_a_bootstrap_that_failed_is_on_the_tile_and_jupyterlab_is_up(box: Box, tmp_path: Path) -> None:
-    boot = box.start(
-        ENGINE="musubi", RUN_BOOTSTRAP_ON_START="1", MUSUBI_REPO_URL="https://nowhere.invalid/musubi-tuner.git",
-        SKIP_MODEL_DOWNLOAD="1",
-    ).ready()  # fmt: skip
-    boot.wait_for_log("It failed", 120)
+    with empty_git_host(box) as host:
+        host.answer()
+        boot = box.start(
+            ENGINE="musubi", RUN_BOOTSTRAP_ON_START="1", MUSUBI_REPO_URL=host.url, SKIP_MODEL_DOWNLOAD="1"
+        ).ready()
+        boot.wait_for_log("It failed", 120)
     with chromium(tmp_path, beside=box.holder.pid) as browser:
         page = browser.new_page()
         page.goto(f"http://localhost:8888/lab?token={TOKEN}", timeout=SECONDS)
-        page.locator(".jp-LauncherCard", has_text="Status").first.wait_for(timeout=SECONDS)
+        page.locator(".jp-LauncherCard", has_text="Run page").first.wait_for(timeout=SECONDS)
         page.screenshot(path=str(tmp_path / "launcher.png"))
         for width in (1280, 400):
             page.set_viewport_size({"width": width, "height": 900})

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import os
 import re
 import subprocess
 import urllib.parse
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import websocket
 
+from musabi.job.record import ProducedFile, RunRecord, RunState
 from musabi.pod.boot.jupyter import JupyterPlan, config_text, is_warning, token_of
 from pod.boot.box import HOME, Box, wait_for
 
@@ -23,6 +25,7 @@ HOST = "127.0.0.1"
 OURS = "https://pod1234-8888.proxy.runpod.net"
 CHUNK_BYTES = 1024 * 1024  # JupyterLab's
 UPLOAD_BYTES = 300 * CHUNK_BYTES
+DOWNLOAD_BYTES = 150 * CHUNK_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +207,8 @@ def test_tensorboard_and_the_status_page_open_from_the_launcher(pod: Box) -> Non
     servers = json.loads(ask(pod, "/server-proxy/servers-info")[2])["server_processes"]
     tiles = {row["name"]: row["launcher_entry"] for row in servers}
     assert tiles["tensorboard"]["title"] == "TensorBoard" and tiles["tensorboard"]["enabled"]
-    assert tiles["status"]["title"] == "Status"
+    assert tiles["page"]["title"] == "Run page" and tiles["page"]["enabled"]
+    assert not tiles["status"]["enabled"], "it is for the notebooks' cells: the run page shows the same"
     status, _, body = ask(pod, "/tensorboard/")
     assert status == 200 and b"TensorBoard" in body
     script = re.search(rb'src="([^"/:][^":]*\.js)', body)
@@ -216,6 +220,72 @@ def test_tensorboard_and_the_status_page_open_from_the_launcher(pod: Box) -> Non
     assert ask(pod, "/status/")[0] == 200
     assert ask(pod, "/status/status.json")[0] == 200
     assert {(a, p) for a, p in listening(pod) if a not in ("127.0.0.1", "::1")} == {("0.0.0.0", 8888)}
+
+
+@pytest.mark.slow
+def test_the_run_page_is_shown_kept_up_to_date_and_changed_through_the_proxy(pod: Box) -> None:
+    public = "pod1234-8888.proxy.runpod.net"
+    shown = ask(pod, "/page/pod", Host=public)
+    assert shown[0] == 200 and b"What to do next" in shown[2]
+    assert "default-src 'none'" in shown[1]["Content-Security-Policy"]
+    assert ask(pod, "/page/pod", token=None)[0] in (302, 403)
+    assert ask(pod, "/page/static/live.js")[0] == 200
+    key = re.search(rb'name="musabi-key" content="([^"]+)"', shown[2])
+    assert key is not None
+    event = event_of(pod, "/page/live?page=pod", "next")
+    assert "What to do next" in event["html"] and event["hash"]
+
+    def refused_in_words(words: str, body: Any, **headers: str) -> bool:
+        status, _, said = ask(pod, "/page/do", "POST", body=body, **headers)
+        return status == 403 and words in said.decode() and len(said) < 200
+
+    asked = {"Host": public, "X-Musabi-Key": key[1].decode(), "Content-Type": "application/json"}
+    body = {"verb": "pod-keep", "hours": "1"}
+    status, _, said = ask(pod, "/page/do", "POST", body=body, Origin=OURS, **asked)
+    assert status == 200 and json.loads(said)["message"] == "The pod is kept."
+    assert json.loads(pod.path("/var/lib/musabi/pod/keep.json").read_text())["until"] > 0
+    for origin in ("https://evil.example", "https://other-8888.proxy.runpod.net"):
+        assert refused_in_words("must come from this page", body, Origin=origin, **asked)
+    wrong = asked | {"X-Musabi-Key": "wrong"}
+    assert refused_in_words("Load it again", body | {"more": "x" * 900_000}, Origin=OURS, **wrong)
+    assert {(a, p) for a, p in listening(pod) if a not in ("127.0.0.1", "::1")} == {("0.0.0.0", 8888)}
+
+
+@pytest.mark.slow
+def test_a_checkpoint_larger_than_a_proxied_answer_may_be_is_downloaded(pod: Box) -> None:
+    file = Path("/workspace/output/large.safetensors")
+    made = ProducedFile(kind="checkpoint", path=file, size=DOWNLOAD_BYTES, made=1.0)
+    job = {"output_name": "large", "output_dir": str(file.parent)}
+    record = RunRecord(id="large", state=RunState.DONE, job=job, plan={}, files=[made])
+    pod.put("/workspace/runs/large/record.json", record.model_dump_json())
+    pod.put(str(file), "")
+    os.truncate(pod.path(str(file)), DOWNLOAD_BYTES)
+    status, headers, _ = ask(pod, "/page/checkpoint?id=large&stem=large")
+    assert status == 303
+    address = urllib.parse.urljoin("/page/checkpoint", headers["Location"])
+    status, headers, _ = ask(pod, address, "HEAD")
+    assert (status, int(headers["Content-Length"])) == (200, DOWNLOAD_BYTES)
+    status, _, rest = ask(pod, address, Range=f"bytes={DOWNLOAD_BYTES - 1000}-")
+    assert (status, len(rest)) == (206, 1000), "a download that broke goes on"
+
+
+def event_of(pod: Box, path: str, part: str) -> dict[str, Any]:
+    """Return a part's first event of a stream, read as it comes and not at the stream's end."""
+
+    def act() -> dict[str, Any]:
+        link = http.client.HTTPConnection(HOST, 8888, timeout=30)
+        link.request("GET", path, headers={"Authorization": f"token {TOKEN}", "Accept": "text/event-stream"})
+        answer = link.getresponse()
+        assert answer.status == 200 and answer.headers.get_content_type() == "text/event-stream"
+        found: dict[str, Any] = {}
+        while found.get("part") != part:
+            line = answer.readline()
+            assert line, "the stream ended"
+            found = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}
+        link.close()
+        return found
+
+    return dict(pod.inside(act, 60))
 
 
 @pytest.mark.slow

@@ -164,8 +164,7 @@ def is_warning(line: str) -> bool:
 def _tensorboard(plan: JupyterPlan) -> dict[str, Any]:
     if plan.tensorboard_port is not None:
         return {"port": plan.tensorboard_port, "launcher_entry": _tile("TensorBoard")}
-    # The proxy fills {port} in by str.format, which a folder's own braces must not meet.
-    logdir = Path(str(plan.tensorboard_logdir).replace("{", "{{").replace("}", "}}"))
+    logdir = Path(_kept(plan.tensorboard_logdir))
     python, *arguments = tensorboard_command(Path(plan.python), logdir, "127.0.0.1", 0)
     return {
         "command": [python, "-P", *arguments[:-1], "{port}"],
@@ -179,8 +178,23 @@ def _status(plan: JupyterPlan) -> dict[str, Any]:
         "command": [plan.python, "-P", "-m", "musabi.watch.status_page", "--socket", "{unix_socket}"],
         "unix_socket": True,
         "timeout": START_SECONDS,
-        "launcher_entry": _tile("Status"),
+        "launcher_entry": _tile("Status")
+        | {"enabled": False},  # for notebooks' cells; the run page has it all
     }
+
+
+def _page(plan: JupyterPlan) -> dict[str, Any]:
+    return {
+        "command": [plan.python, "-P", "-m", "musabi.watch.page.server", "{unix_socket}", _kept(plan.root)],
+        "unix_socket": True,
+        "timeout": START_SECONDS,
+        "launcher_entry": _tile("Run page"),
+    }
+
+
+def _kept(folder: Path) -> str:
+    """Return a folder for a command line that the proxy fills in by str.format, which its own braces must not meet."""
+    return str(folder).replace("{", "{{").replace("}", "}}")
 
 
 def _tile(title: str) -> dict[str, Any]:
@@ -188,4 +202,4 @@ def _tile(title: str) -> dict[str, Any]:
 
 
 # Name under JupyterLab's address, and the entry of jupyter-server-proxy that a plan makes of it.
-PROXIED = {"tensorboard": _tensorboard, "status": _status}
+PROXIED = {"page": _page, "tensorboard": _tensorboard, "status": _status}
