@@ -39,6 +39,21 @@ def replacing(path: Path, mode: int = 0o644, *, sync: bool = True) -> Iterator[P
         raise
 
 
+def claim_and_rename(source: Path, target: Path) -> None:
+    """Rename a file to a name that no file has: the name is claimed first, so that only that empty file is replaced.
+
+    Raises:
+        FileExistsError: the name is taken.
+        OSError: the folder can't be written.
+    """
+    target.touch(exist_ok=False)
+    try:
+        source.replace(target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+
+
 def write_text(path: Path, text: str, mode: int = 0o644, *, sync: bool = True) -> None:
     """Replace the file at `path` by `text` (UTF-8), atomically."""
     with replacing(path, mode, sync=sync) as part:

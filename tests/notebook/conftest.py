@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from small.model import PROMPT, SMALL, TOML, draw_images, make_small_model
+from small.model import PROMPT, SMALL, TOML, draw_images
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "00_musubi_tuner_runpod.ipynb"
@@ -18,15 +18,6 @@ OURS = ("WORKSPACE", "HF_HOME", "MUSABI_STATE_DIR", "HF_TOKEN")
 
 if find_spec("nbclient") is None or find_spec("ipykernel") is None:  # the extras [dev] and [pod]
     collect_ignore_glob = ["test_notebook*.py"]
-
-
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with models/ and hf/, a small model whose base was fitted for a few steps only."""
-    pytest.importorskip("diffusers")
-    folder = tmp_path_factory.mktemp("tiny")
-    make_small_model(folder / "models", folder / "hf")
-    return folder
 
 
 @pytest.fixture

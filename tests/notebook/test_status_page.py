@@ -20,7 +20,7 @@ from musabi.job.record import RunState
 from musabi.settings import load
 from musabi.watch import status_html
 from musabi.watch.status import Status, averaged
-from small.standing import HOSTILE, Standing
+from small.standing import HOSTILE, NOT_OURS, Standing
 
 
 @pytest.fixture
@@ -159,14 +159,9 @@ def test_hostile_text_stays_text(pod: Standing) -> None:
         assert forbidden not in shown
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "null", "[]", "7", '{"run": 7}', '{"services": [1]}', '{"rows": 3}']
-)
+@pytest.mark.parametrize("text", NOT_OURS)
 def test_files_that_hold_something_else_are_passed_over(pod: Standing, text: str) -> None:
-    for file in (pod.places.boot, pod.places.report, pod.places.guard, pod.space.state / "bootstrap.json"):
-        file.write_text(text)
-    (pod.space.runs / "x").mkdir(parents=True)
-    (pod.space.runs / "x" / "record.json").write_text(text)
+    pod.hold_everywhere(text)
     assert look(pod)["next"] and page(pod)
 
 

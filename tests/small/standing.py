@@ -14,6 +14,8 @@ from musabi.pod.stopping.store import Store
 from musabi.workspace import Workspace
 
 HOSTILE = '<script>document.title="taken"</script><img src=x onerror=alert(1)>"\'&'
+NOT_OURS = ("", "{", "null", "[]", "7", '{"run": 7}', '{"services": [1]}', '{"rows": 3}')
+"""What a file of the pod's may hold that is no such file."""
 
 
 class Standing:
@@ -75,6 +77,18 @@ class Standing:
                 )  # fmt: skip
                 file.write(event.to_json() + "\n")
         return folder
+
+    def hold_everywhere(self, text: str) -> None:
+        """Let every file that tells how a pod stands hold this text, a run's record too."""
+        for file in (
+            self.places.boot,
+            self.places.report,
+            self.places.guard,
+            self.space.state / "bootstrap.json",
+        ):
+            file.write_text(text)
+        (self.space.runs / "x").mkdir(parents=True)
+        (self.space.runs / "x" / "record.json").write_text(text)
 
     def everything(self) -> None:
         """A pod in the middle of things, with something wrong in it."""

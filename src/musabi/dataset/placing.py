@@ -12,6 +12,7 @@ from pathlib import Path
 from musabi.dataset.flatten import Group
 from musabi.dataset.incoming import Brought, Notes, Raw, kind_of, printable
 from musabi.dataset.safe_names import safe_stem
+from musabi.whole import claim_and_rename
 
 NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES})
 KEPT = "the dataset has another caption for this very image, which was kept"
@@ -144,11 +145,6 @@ def _copy_into_place(file: Path, target: Path) -> None:
     part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         shutil.copyfile(file, part)
-        target.touch(exist_ok=False)
-        try:
-            part.replace(target)
-        except OSError:
-            target.unlink(missing_ok=True)
-            raise
+        claim_and_rename(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from musabi.watch.series import Point, Series, smooth
-from musabi.watch.words import MIN_EPOCHS, trend
+from musabi.watch.words import AFTER_BROKEN, EPOCH_WEIGHT, MIN_EPOCHS, trend
 
-EPOCH_WEIGHT = 0.6
-"""How strongly the means of epochs are smoothed, as `musabi report` does: over about 2.5 epochs."""
 BAND = 401
 """A loss is compared with so many of the steps before it."""
 FEWEST = 50
@@ -140,7 +138,11 @@ def spikes(losses: Series) -> tuple[Spike, ...]:
 
 def convergence_words(verdict: Verdict, *, goes_on: bool) -> list[str]:
     """Return the verdict in sentences; `goes_on` where the run has not ended."""
-    said = [] if verdict.broken is None else [_broken(verdict.broken)]
+    said = (
+        []
+        if verdict.broken is None
+        else [f"The loss was not a number at step {verdict.broken:,}. {AFTER_BROKEN}"]
+    )
     said.append(_ending(verdict, goes_on=goes_on))
     if verdict.best is not None and verdict.good is not None:
         said.append(_best(verdict.best, verdict.good, verdict.nearest))
@@ -188,11 +190,4 @@ def spike_words(found: Sequence[Spike]) -> str:
         return f"One spike: {named}."
     return f"{len(found):,} spikes" + (
         f", the highest at {named}." if len(found) > MOST_NAMED else f": {named}."
-    )
-
-
-def _broken(step: int) -> str:
-    return (
-        f"The loss was not a number at step {step:,}. Checkpoints made after it are most likely useless. A lower "
-        "learning rate, or bf16 instead of fp16, is the usual mend."
     )

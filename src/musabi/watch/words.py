@@ -18,6 +18,12 @@ TAIL_EPOCHS = 6
 SIGNIFICANT = 3.0
 # Less than this relative change reads as none.
 LEVEL = 0.02
+EPOCH_WEIGHT = 0.6
+"""How strongly the means of epochs are smoothed where the lowest is looked for: over about 2.5 epochs."""
+AFTER_BROKEN = (
+    "Checkpoints made after it are most likely useless. A lower learning rate, or bf16 instead of fp16, is the usual "
+    "mend."
+)
 # d0, where Prodigy's estimate of the step size begins (prodigyopt 1.1.2).
 PRODIGY_START = 1e-6
 
@@ -146,10 +152,7 @@ def _broken(series: Mapping[str, Series]) -> str | None:
         step = series[tag].first_not_finite() if tag in series else None
         if step is not None:
             unit = "epoch" if tag == "loss/epoch" else "step"
-            return (
-                f"The loss was not a number from {unit} {step:,} on. Checkpoints made after it are most "
-                "likely useless. A lower learning rate, or bf16 instead of fp16, is the usual mend."
-            )
+            return f"The loss was not a number from {unit} {step:,} on. {AFTER_BROKEN}"
     return None
 
 
@@ -182,7 +185,7 @@ def _went(first: float, last: float, where_first: str, where_last: str) -> str:
 
 
 def _lowest(means: Sequence[Point]) -> str:
-    smoothed = smooth([value for _, value in means], 0.6)
+    smoothed = smooth([value for _, value in means], EPOCH_WEIGHT)
     index = min(range(len(smoothed)), key=lambda i: smoothed[i])
     said = f"Smoothed over a few epochs, it was lowest at epoch {means[index][0]:.0f} ({smoothed[index]:.3g})"
     if index == len(means) - 1:

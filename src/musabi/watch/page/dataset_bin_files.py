@@ -17,6 +17,7 @@ from musabi.dataset.incoming import kind_of
 from musabi.dataset.placing import NO_LINKS
 from musabi.errors import RequestError
 from musabi.watch.page.dataset_place import DatasetFolder
+from musabi.whole import claim_and_rename
 
 NAME = ".bin"
 ENTRY = re.compile(r"\d{8}-\d{6}-\d{1,6}")
@@ -178,15 +179,6 @@ def _move_without_overwriting(source: Path, target: Path) -> None:
     except OSError as problem:
         if problem.errno not in NO_LINKS:
             raise
-        _claim_and_rename(source, target)
+        claim_and_rename(source, target)
         return
     source.unlink()
-
-
-def _claim_and_rename(source: Path, target: Path) -> None:
-    target.touch(exist_ok=False)
-    try:
-        source.replace(target)
-    except OSError:
-        target.unlink(missing_ok=True)
-        raise

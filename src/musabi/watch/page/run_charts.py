@@ -176,22 +176,26 @@ def _files(run: RunSeries) -> list[ProducedFile]:
 
 def _marks(run: RunSeries, files: Sequence[ProducedFile]) -> list[dict[str, Any]]:
     """Return where checkpoints were saved and where a run before was gone on from: step, kind and words each."""
-    rows = {row.stem: row for row in checkpoints(files, run.run.name)}
     marks: list[dict[str, Any]] = []
     for leg in run.legs[1:]:
         step = leg.run.record.start_step
         marks.append({"kind": "resumed", "step": step, "label": f"Resumed at step {step:,}"})
-    for file in files:
-        row = rows.get(file.path.stem)
-        saved = _step_of(run, file, row)
-        if row is not None and saved is not None:
-            marks.append({"kind": "checkpoint", "step": saved, "label": row.label, "here": row.on_disk})
+    for row, step in _placed(run, files):
+        marks.append({"kind": "checkpoint", "step": step, "label": row.label, "here": row.on_disk})
     return marks
 
 
-def _step_of(run: RunSeries, file: ProducedFile, row: Checkpoint | None) -> int | None:
+def _placed(run: RunSeries, files: Sequence[ProducedFile]) -> list[tuple[Checkpoint, int]]:
+    """Return the checkpoint of each file, with its step; those whose step nothing tells are left out."""
+    rows = {row.stem: row for row in checkpoints(files, run.run.name)}
+    found = ((rows.get(file.path.stem), file) for file in files)
+    placed = ((row, _step_of(run, file, row)) for row, file in found if row is not None)
+    return [(row, step) for row, step in placed if step is not None]
+
+
+def _step_of(run: RunSeries, file: ProducedFile, row: Checkpoint) -> int | None:
     """Return the step that a checkpoint was saved at: as it says, else by its epoch, else by when it was made."""
-    step, epoch = (file.step or row.step, file.epoch or row.epoch) if row else (file.step, file.epoch)
+    step, epoch = file.step or row.step, file.epoch or row.epoch
     per_epoch = plan_schedule(run.run.record)["steps_per_epoch"]
     if step:
         return step
@@ -203,14 +207,11 @@ def _step_of(run: RunSeries, file: ProducedFile, row: Checkpoint | None) -> int 
 def _saved(run: RunSeries, files: Sequence[ProducedFile]) -> list[Saved]:
     """Return the checkpoints that are on disk, with the step and the epoch of each."""
     per_epoch = plan_schedule(run.run.record)["steps_per_epoch"]
-    rows = {row.stem: row for row in checkpoints(files, run.run.name)}
-    found = []
-    for file in files:
-        row = rows.get(file.path.stem)
-        step = _step_of(run, file, row)
-        if row is not None and row.on_disk and step is not None and per_epoch:
-            found.append(Saved(row.label, step, row.epoch or step / per_epoch))
-    return found
+    return [
+        Saved(row.label, step, row.epoch or step / per_epoch)
+        for row, step in _placed(run, files)
+        if row.on_disk and per_epoch
+    ]
 
 
 def _weight(given: str, count: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from small.chromium import chromium, why_not
-from small.model import PROMPT, SMALL, TOML, draw_images, make_small_model
+from small.model import PROMPT, SMALL, TOML, draw_images
 from small.page_server import PageServer, Window, page_server, window
 
 GROUP = "run-page-browser"
@@ -30,15 +30,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The browser. While it is there an event loop runs, in which no test of asyncio can start its own."""
     with chromium(tmp_path_factory.mktemp("chromium")) as one:
         yield one
-
-
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with models/ and hf/: a small model whose base was fitted for a few steps only."""
-    pytest.importorskip("diffusers")
-    folder = tmp_path_factory.mktemp("tiny")
-    make_small_model(folder / "models", folder / "hf")
-    return folder
 
 
 @pytest.fixture
